@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run this collection's modules as Ansible does, a process each, and compare what check mode says with what happens."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Answer = dict[str, Any]
+
+
+def run_module(name: str, arguments: Mapping[str, Any], *, check: bool = False) -> Answer:
+    """Run one module on this machine with diff on and return what it answered."""
+    payload = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True}
+    run = subprocess.run(
+        [sys.executable, "-m", f"ansible_collections.smartenergy.clique.plugins.modules.{name}"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": payload}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.strip(), f"{name} answered nothing:\n{run.stderr}"
+    answer: Answer = json.loads(run.stdout)
+    answer.pop("invocation", None)
+    return answer
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every path below root with its kind, mode and content: two equal trees are byte-identical."""
+
+    def describe(path: Path) -> str:
+        if path.is_symlink():
+            return f"link {path.readlink()}"
+        mode = oct(path.lstat().st_mode)
+        return f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}" if path.is_file() else mode
+
+    return {str(path.relative_to(root)): describe(path) for path in sorted(root.rglob("*"))}
+
+
+def assert_check_mode_is_truthful(name: str, arguments: Mapping[str, Any], root: Path) -> tuple[Answer, Answer]:
+    """Check mode writes nothing below root and predicts the real run: same changed, same diff, same or null results.
+
+    A third run has to find nothing left to do. Returns the real run's answer and the third's.
+    """
+    before = tree(root)
+    predicted = run_module(name, arguments, check=True)
+    assert tree(root) == before, f"{name} wrote in check mode"
+    real = run_module(name, arguments)
+    assert not real.get("failed"), real
+    assert not predicted.get("failed"), predicted
+    assert predicted["changed"] == real["changed"]
+    assert predicted.get("diff") == real.get("diff")
+    unlike = {key: (value, real[key]) for key, value in predicted.items() if value is not None and value != real[key]}
+    assert not unlike, f"{name} predicted what did not come: {unlike}"
+    again = run_module(name, arguments)
+    assert again["changed"] is False, again
+    return real, again
+
+
+def assert_refused(name: str, arguments: Mapping[str, Any], root: Path, *words: str) -> str:
+    """The module fails with one sentence that has these words in it, has no traceback, and leaves root as it was."""
+    before = tree(root)
+    answer = run_module(name, arguments)
+    assert answer.get("failed") is True, answer
+    message: str = answer["msg"]
+    assert "Traceback" not in message + str(answer.get("exception", ""))
+    assert all(word in message for word in words), message
+    assert tree(root) == before, f"{name} left something behind: {os.linesep}{message}"
+    return message
