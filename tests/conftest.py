@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every test may ask for: the real programs, built once by the collection's own module."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+sys.path.insert(0, str(CHECKOUT / "tests"))
+
+from support.modules import run_module  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def binaries() -> dict[str, Path]:
+    """Geth and bootnode for this machine, from the cache that `make demo` uses too."""
+    answer = run_module("geth_binaries", {"cache_dir": str(CHECKOUT / "build/geth"), "arch": "amd64"})
+    assert not answer.get("failed"), answer
+    return {name: Path(binary["path"]) for name, binary in answer["binaries"].items()}
+
+
+@pytest.fixture(scope="session")
+def geth(binaries: dict[str, Path]) -> Path:
+    return binaries["geth"]
+
+
+@pytest.fixture(scope="session")
+def bootnode(binaries: dict[str, Path]) -> Path:
+    return binaries["bootnode"]
