@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Solidity sources to Truffle-style artefacts. Private to this collection."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import solcx
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from solcx.exceptions import SolcError
+
+__all__ = ["Artifacts", "Compilation", "CompileError", "Settings", "compile_sources", "differences", "write"]
+
+Artifacts = Mapping[str, str]
+"""The text of an artefact by the name of its file."""
+
+
+class CompileError(CliqueError):
+    """The sources do not compile, or there is nothing to compile them with."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to compile. The code is reproducible: it carries no hash of the metadata, which has paths in it."""
+
+    evm_version: str
+    optimizer_runs: int
+    via_ir: bool
+
+    def as_standard_json(self) -> dict[str, Any]:
+        """The settings as the compiler's standard JSON input has them."""
+        return {
+            "evmVersion": self.evm_version,
+            "optimizer": {"enabled": True, "runs": self.optimizer_runs},
+            "viaIR": self.via_ir,
+            "metadata": {"bytecodeHash": "none", "appendCBOR": False},
+        }
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What came out: artefact texts by file name, the compiler's version, and what it had to remark."""
+
+    artifacts: Artifacts
+    compiler: str
+    remarks: tuple[str, ...]
+
+
+def compile_sources(sources: Sequence[Path], *, solc: str, settings: Settings) -> Compilation:
+    """Compile all sources at once, so that they can import each other by name, with a program like solc.
+
+    A contract that can be deployed becomes an artefact; interfaces and abstract contracts do not.
+    """
+    program, version = _find(solc)
+    output_selection = {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
+    job = {
+        "language": "Solidity",
+        "sources": _read(sources),
+        "settings": {**settings.as_standard_json(), "outputSelection": output_selection},
+    }
+    try:
+        output = solcx.compile_standard(job, solc_binary=program)
+    except SolcError as error:
+        details = [item for item in error.error_dict or [] if item["severity"] == "error"]
+        text = details[0].get("formattedMessage", details[0]["message"]) if details else error.stderr_data or str(error)
+        raise CompileError(f"solc {version} refuses the sources: {' '.join(text.split())}") from error
+    except (OSError, ValueError) as error:
+        raise CompileError(f"{program} does not answer --standard-json as solc does: {error}") from error
+    artifacts: dict[str, str] = {}
+    for source, contracts in sorted(output["contracts"].items()):
+        for name, contract in sorted(contracts.items()):
+            if not contract["evm"]["bytecode"]["object"]:
+                continue
+            file = f"{name}.json"
+            if file in artifacts:
+                raise CompileError(f"there is more than one contract {name}; rename the one in {source}")
+            artifacts[file] = _artifact(name, source, contract, version, settings)
+    remarks = tuple(" ".join(item["formattedMessage"].split()) for item in output.get("errors", []))
+    return Compilation(artifacts, version, remarks)
+
+
+def _find(solc: str) -> tuple[Path, str]:
+    """The path of the program and its version, without the platform that it was built for."""
+    found = shutil.which(solc)
+    if found is None:
+        raise CompileError(f"there is no program {solc}; name a Solidity compiler, by its path or by its name in PATH")
+    try:
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise CompileError(f"{found} --version does not work: {error}") from error
+    if (match := re.search(r"\d+\.\d+\.\d+\S*?\+commit\.[0-9a-f]+", version)) is None:
+        raise CompileError(f"{found} --version does not say which solc it is")
+    return Path(found), match.group()
+
+
+def _read(sources: Sequence[Path]) -> dict[str, dict[str, str]]:
+    contents: dict[str, dict[str, str]] = {}
+    for source in sources:
+        if source.name in contents:
+            raise CompileError(f"two sources are called {source.name}; sources are told apart by their names")
+        try:
+            contents[source.name] = {"content": source.read_text(encoding="utf-8")}
+        except (OSError, UnicodeDecodeError) as error:
+            raise CompileError(f"the source {source} cannot be read: {error}") from error
+    return contents
+
+
+def _artifact(name: str, source: str, contract: Mapping[str, Any], version: str, settings: Settings) -> str:
+    evm = contract["evm"]
+    artifact = {
+        "contractName": name,
+        "sourceName": source,
+        "compiler": {"name": "solc", "version": version, "settings": settings.as_standard_json()},
+        "abi": contract["abi"],
+        "bytecode": f"0x{evm['bytecode']['object']}",
+        "deployedBytecode": f"0x{evm['deployedBytecode']['object']}",
+    }
+    return json.dumps(artifact, indent=2) + "\n"
+
+
+def differences(wanted: Artifacts, directory: Path) -> dict[str, str | None]:
+    """What stands in the directory, for each wanted artefact that differs from it; None where there is none."""
+    standing = {name: directory / name for name in wanted}
+    texts = {
+        name: path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+        for name, path in standing.items()
+    }
+    return {name: text for name, text in texts.items() if text != wanted[name]}
+
+
+def write(wanted: Artifacts, names: Sequence[str], directory: Path) -> None:
+    """Write these of the wanted artefacts."""
+    make_directory(directory, mode=0o755)
+    for name in names:
+        write_atomic(directory / name, wanted[name].encode(), mode=0o644)
