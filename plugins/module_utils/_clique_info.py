@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a node knows about its Clique chain, and waiting until it knows enough. Private to this collection."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, NodeSilentError, Rpc
+
+__all__ = [
+    "Block",
+    "View",
+    "WaitError",
+    "Wanted",
+    "last_lines",
+    "look",
+    "sealed",
+    "summary",
+    "unmet",
+    "wait",
+    "wanted_from",
+]
+
+_IN_TURN_DIFFICULTY = 2  # Clique: 2 for the signer whose turn it is, 1 for the others
+_FURTHEST_BACK = 1000  # blocks that a search for one signer's seal looks at
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block as its header shows it; the genesis was sealed by nobody."""
+
+    number: int
+    hash: str
+    timestamp_s: int
+    in_turn: bool
+    sealer: str | None
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at a node. What it does not offer over this interface is None."""
+
+    blocks: tuple[Block, ...]  # the last ones, oldest first; the head is the last
+    window: int  # how many of them sealed() and the share look at
+    genesis_hash: str
+    signers: tuple[str, ...] | None = None
+    peers: int | None = None
+    votes: dict[str, bool] | None = None
+    chain_config: dict[str, Any] | None = None
+
+    @property
+    def head(self) -> Block:
+        return self.blocks[-1]
+
+    @property
+    def recent(self) -> tuple[Block, ...]:
+        """The window's blocks, without the genesis."""
+        return tuple(block for block in self.blocks[-self.window :] if block.sealer)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The conditions of a wait; None and empty ones hold always."""
+
+    peers: int | None = None
+    head: int | None = None
+    signers_seen: tuple[str, ...] = ()
+    signer_sealed: str | None = None
+    since_head: int | None = None
+
+
+def wanted_from(options: Mapping[str, Any]) -> Wanted:
+    """The module's wait_for, with its addresses in the form that this collection compares."""
+    sealed_by = options["signer_sealed"]
+    return Wanted(
+        peers=options["peers"],
+        head=options["head"],
+        signers_seen=tuple(map(checksum_address, options["signers_seen"])),
+        signer_sealed=sealed_by and checksum_address(sealed_by),
+        since_head=options["since_head"],
+    )
+
+
+class WaitError(CliqueError):
+    """The conditions did not come true in time; view is what the node showed last."""
+
+    def __init__(self, message: str, view: View | None) -> None:
+        super().__init__(message)
+        self.view = view
+
+
+def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
+    """Read a node's state in two messages; window None is twice the number of signers.
+
+    With since the blocks reach back to the one after it, at most a thousand.
+    """
+    latest, genesis, snapshot, peers, votes, node = rpc.batch(
+        [
+            Call("eth_getHeaderByNumber", ("latest",)),
+            Call("eth_getHeaderByNumber", ("0x0",)),
+            Call("clique_getSnapshot", (), optional=True),
+            Call("net_peerCount", (), optional=True),
+            Call("clique_proposals", (), optional=True),
+            Call("admin_nodeInfo", (), optional=True),
+        ]
+    )
+    head = int(latest["number"], 16)
+    signers = None if snapshot is None else tuple(sorted(map(checksum_address, snapshot["signers"])))
+    window = window or 2 * len(signers or ()) or 1
+    first = max(0, head - window + 1)
+    if since is not None:
+        first = max(0, min(first, since + 1), head - _FURTHEST_BACK)
+    return View(
+        blocks=_blocks(rpc, range(first, head + 1), with_sealers=signers is not None),
+        window=window,
+        genesis_hash=genesis["hash"],
+        signers=signers,
+        peers=None if peers is None else int(peers, 16),
+        votes=None if votes is None else {checksum_address(address): vote for address, vote in votes.items()},
+        chain_config=None if node is None else node["protocols"]["eth"]["config"],
+    )
+
+
+def _blocks(rpc: Rpc, numbers: Sequence[int], *, with_sealers: bool) -> tuple[Block, ...]:
+    sealed_numbers = [number for number in numbers if number and with_sealers]
+    answers = rpc.batch(
+        [Call("eth_getHeaderByNumber", (hex(number),)) for number in numbers]
+        + [Call("clique_getSigner", (hex(number),)) for number in sealed_numbers]
+    )
+    headers, addresses = answers[: len(numbers)], answers[len(numbers) :]
+    checksummed = {address: checksum_address(address) for address in {*addresses}}
+    sealers = {number: checksummed[address] for number, address in zip(sealed_numbers, addresses, strict=True)}
+    return tuple(
+        Block(
+            number=int(header["number"], 16),
+            hash=header["hash"],
+            timestamp_s=int(header["timestamp"], 16),
+            in_turn=int(header["difficulty"], 16) == _IN_TURN_DIFFICULTY,
+            sealer=sealers.get(int(header["number"], 16)),
+        )
+        for header in headers
+        if header  # a reorganisation between the two messages may have taken the newest away
+    )
+
+
+def sealed(view: View) -> dict[str, int]:
+    """How many of the window's blocks each signer sealed; those with none are in it too."""
+    counts = Counter(block.sealer for block in view.recent if block.sealer)
+    return {address: counts[address] for address in sorted({*(view.signers or ()), *counts})}
+
+
+def unmet(view: View, wanted: Wanted) -> list[str]:
+    """What is still missing, a phrase for each condition; empty when all hold."""
+    missing = []
+    if wanted.peers is not None and (view.peers or 0) < wanted.peers:
+        missing.append(f"{wanted.peers} peers (it has {view.peers or 0})")
+    if wanted.head is not None and view.head.number < wanted.head:
+        missing.append(f"block {wanted.head} (its head is {view.head.number})")
+    absent = sorted({*wanted.signers_seen} - {block.sealer for block in view.recent})
+    if absent:
+        missing.append(f"a block among the last {view.window} sealed by {', '.join(absent)}")
+    since = wanted.since_head or 0
+    if wanted.signer_sealed and not any(
+        block.sealer == wanted.signer_sealed and block.number > since for block in view.blocks
+    ):
+        missing.append(f"a block above {since} sealed by {wanted.signer_sealed}")
+    return missing
+
+
+def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
+    """The facts as the module returns them; all null where no node answered."""
+    if view is None:
+        keys = "head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers votes"
+        return {"running": False, **dict.fromkeys(keys.split())}
+    recent = view.recent
+    head = view.head
+    return {
+        "running": True,
+        "head": {"number": head.number, "hash": head.hash, "age_s": max(0, int(now_s) - head.timestamp_s)},
+        "genesis_hash": view.genesis_hash,
+        "chain_config": view.chain_config,
+        "signers": None if view.signers is None else list(view.signers),
+        "sealed": None if view.signers is None else sealed(view),
+        "in_turn_share": sum(block.in_turn for block in recent) / len(recent) if recent else None,
+        "last_sealed_by": head.sealer,
+        "peers": view.peers,
+        "votes": view.votes,
+    }
+
+
+def wait(
+    look_at: Callable[[int | None], View],
+    wanted: Wanted,
+    *,
+    timeout_s: float,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    poll_s: float = 0.25,
+) -> View:
+    """Look until every condition holds; a node that does not answer yet is waited for too.
+
+    look_at takes the number of the block after which sealers matter. A since_head that is not given is the head of the
+    first look. Raises WaitError, with what is missing, when timeout_s is over.
+    """
+    start_s = clock()
+    view: View | None = None
+    while True:
+        try:
+            view = look_at(wanted.since_head)
+        except NodeSilentError as error:
+            missing = [f"an answer ({error})"]
+        else:
+            if wanted.since_head is None:
+                wanted = replace(wanted, since_head=view.head.number)
+            missing = unmet(view, wanted)
+            if not missing:
+                return view
+        if clock() - start_s >= timeout_s:
+            seen = "" if view is None else f"; signers seen: {', '.join(a for a, n in sealed(view).items() if n)}"
+            raise WaitError(f"after {timeout_s:g} s this node still lacks {'; and '.join(missing)}{seen}", view)
+        sleep(poll_s)
+
+
+def last_lines(log: Path, lines: int = 15) -> list[str]:
+    """The end of a log file; of one that cannot be read, a line that says so."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 64 * 1024))
+            return file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError as error:
+        return [f"({log} cannot be read: {error.strerror})"]

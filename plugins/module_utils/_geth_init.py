@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Give a geth data directory its genesis, or prove that it has it. Private to this collection."""
+
+from __future__ import annotations
+
+import grp
+import json
+import pwd
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest, differences
+from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
+
+__all__ = ["Chain", "State", "bring_about", "diff", "observe", "prove_running", "prove_stored", "summary"]
+
+# geth makes a node key in every data directory it opens; the node's own lies elsewhere, so this one is for nothing.
+_NO_NODE_KEY = ("--nodekeyhex", "1".zfill(64))
+_IN_USE = "already used by another process"
+_UNFINISHED = "failed to read genesis: "  # the database is there, block 0 or its config is not
+_OTHER_DATABASE = "/geth/lightchaindata"  # where dumpgenesis looks when chaindata is no database
+_WROTE = re.compile(r"Successfully wrote genesis state\s+database=chaindata\s+hash=(\w+)\.\.(\w+)")
+_IPC_TRIES = 20  # half a second apart: a node that was just started has its lock before its socket
+_TIMEOUT_S = 300
+_WAY_OUT = "Nothing was changed. Use the genesis that this network was made with, or another data directory"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a data directory is to hold. A genesis, hash or program of None is one that check mode cannot know yet."""
+
+    datadir: Path
+    genesis: Mapping[str, Any] | None
+    genesis_hash: str | None
+    geth: Path | None
+    ipc: Path
+    state_scheme: str = "hash"
+    owner: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What was found in a data directory, in which nothing contradicts what is wanted.
+
+    initialised is None where nothing is known without geth; misowned are paths of another owner or group.
+    """
+
+    running: bool = False
+    initialised: bool | None = False
+    misowned: tuple[Path, ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        return self.initialised is not False and not self.misowned
+
+
+def observe(chain: Chain) -> State:
+    """Ask the running node, else the stopped one's database. Raises CliqueError where it holds another chain."""
+    for _ in range(_IPC_TRIES):
+        if _is_proven_by_ipc(chain):
+            return State(running=True, initialised=True)
+        try:
+            initialised = _is_proven_by_dump(chain)
+        except _InUseError:
+            time.sleep(0.5)
+        else:
+            return State(running=False, initialised=initialised, misowned=_misowned(chain))
+    raise CliqueError(f"{chain.datadir} is in use by a process that does not answer at {chain.ipc}: stop it first")
+
+
+def bring_about(chain: Chain, state: State) -> None:
+    """Initialise what is not, finish what was begun, and hand everything to its owner."""
+    if chain.genesis is None or chain.genesis_hash is None:
+        raise CliqueError("there is no genesis to initialise the node with: make it first, with clique_genesis")
+    if chain.geth is None or not chain.geth.is_file():
+        raise CliqueError(f"there is no geth at {chain.geth}: build and install it first")
+    _ids(chain)  # an unknown owner is refused before anything is made
+    if state.initialised:
+        misowned: tuple[Path, ...] = state.misowned
+    else:
+        make_directory(chain.datadir, mode=0o700, owner=chain.owner, group=chain.group)
+        _initialise(chain, chain.geth, chain.genesis, chain.genesis_hash)
+        misowned = _misowned(chain)
+    for path in misowned:
+        give(path, owner=chain.owner, group=chain.group)
+
+
+def summary(chain: Chain, state: State) -> dict[str, Any]:
+    """What the module returns: the same before and after, for what is not there yet is going to be."""
+    known = chain.genesis is not None and state.initialised is not None
+    return {
+        "genesis_hash": chain.genesis_hash if known else None,
+        "digest": canonical_digest(chain.genesis) if known and chain.genesis is not None else None,
+        "running": state.running,
+    }
+
+
+def diff(chain: Chain, state: State) -> dict[str, dict[str, Any]]:
+    """What changes, as Ansible shows it."""
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    if state.initialised is False:
+        before["genesis_hash"], after["genesis_hash"] = None, chain.genesis_hash
+    if state.misowned:
+        before["paths_of_another_owner"], after["paths_of_another_owner"] = len(state.misowned), 0
+    return {"before": before, "after": after}
+
+
+def prove_stored(chain: Chain, stored: Mapping[str, Any]) -> None:
+    """Raise CliqueError naming what differs, unless the stored genesis has the wanted one's digest."""
+    if chain.genesis is None:
+        raise CliqueError(f"{chain.datadir} already holds a chain, and there is no genesis to compare it with")
+    if canonical_digest(stored) != canonical_digest(chain.genesis):
+        raise _drift(chain, stored)
+
+
+def prove_running(chain: Chain, block_0_hash: str, config: Mapping[str, Any]) -> None:
+    """Raise CliqueError naming what differs, unless a running node has the wanted block 0 and chain config.
+
+    The config is compared by itself, for chain id, period and epoch are not in the hash.
+    """
+    if chain.genesis is None:
+        raise CliqueError(f"{chain.datadir} already holds a chain, and there is no genesis to compare it with")
+    wanted_hash = chain.genesis_hash or ""
+    if block_0_hash.lower() != wanted_hash.lower():
+        raise CliqueError(
+            f"the node in {chain.datadir} runs another chain: its genesis hash is {block_0_hash}, not {wanted_hash}. "
+            + _WAY_OUT
+        )
+    running = {**chain.genesis, "config": config}
+    if canonical_digest(running) != canonical_digest(chain.genesis):
+        raise _drift(chain, running)
+
+
+def _drift(chain: Chain, found: Mapping[str, Any]) -> CliqueError:
+    fields = "; ".join(differences(found, chain.genesis or {}))
+    return CliqueError(f"{chain.datadir} was initialised with another genesis (there ≠ wanted): {fields}. {_WAY_OUT}")
+
+
+class _InUseError(Exception):
+    """Another process has the data directory's lock."""
+
+
+def _is_proven_by_ipc(chain: Chain) -> bool:
+    if not chain.ipc.is_socket():
+        return False
+    rpc = Rpc(str(chain.ipc))
+    try:
+        block_0 = rpc.call("eth_getHeaderByNumber", "0x0")
+        node = rpc.call("admin_nodeInfo")
+    except NodeSilentError:
+        return False
+    prove_running(chain, block_0["hash"], node["protocols"]["eth"]["config"])
+    return True
+
+
+def _is_proven_by_dump(chain: Chain) -> bool | None:
+    if chain.datadir.exists() and not chain.datadir.is_dir():
+        raise CliqueError(f"{chain.datadir} is not a directory")
+    # Without this file a pebble database was never made, and geth would leave traces just by looking.
+    if not (chain.datadir / "geth/chaindata/CURRENT").exists():
+        return False
+    if chain.geth is None or not chain.geth.is_file():
+        return None
+    dump = _run(chain, chain.geth, "dumpgenesis")
+    if _IN_USE in dump.stderr:
+        raise _InUseError
+    if _UNFINISHED in dump.stderr:
+        return False
+    if dump.returncode or _OTHER_DATABASE in dump.stderr:
+        raise CliqueError(f"geth cannot read the chain in {chain.datadir}: {_last_words(dump.stderr)}")
+    prove_stored(chain, json.loads(dump.stdout))
+    return True
+
+
+def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
+    # Through standard input: no file of ours can be left behind, whenever this is cut off.
+    init = _run(chain, geth, "--state.scheme", chain.state_scheme, "init", "/dev/stdin", stdin=json.dumps(genesis))
+    if init.returncode:
+        raise CliqueError(f"geth could not initialise {chain.datadir}: {_last_words(init.stderr)}")
+    wrote = _WROTE.search(init.stderr)
+    if not wrote or not (genesis_hash[2:].startswith(wrote[1]) and genesis_hash.endswith(wrote[2])):
+        shown = "..".join(wrote.groups()) if wrote else "nothing"
+        raise CliqueError(
+            f"geth initialised {chain.datadir} with hash {shown} where {genesis_hash} was expected: "
+            "give the hash of this very genesis, as clique_genesis returns it, and remove that directory"
+        )
+
+
+def _run(chain: Chain, geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(geth), "--datadir", str(chain.datadir), *_NO_NODE_KEY, *arguments]
+    try:
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CliqueError(f"{geth} does not run: {error}") from error
+
+
+def _last_words(log: str) -> str:
+    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("INFO")]
+    return lines[-1].removeprefix("Fatal: ") if lines else "it says nothing"
+
+
+def _ids(chain: Chain) -> tuple[int | None, int | None]:
+    try:
+        uid = None if chain.owner is None else pwd.getpwnam(chain.owner).pw_uid
+        gid = None if chain.group is None else grp.getgrnam(chain.group).gr_gid
+    except KeyError as error:
+        raise CliqueError(f"{chain.datadir} cannot be given to an owner: {error.args[0]}") from error
+    return uid, gid
+
+
+def _misowned(chain: Chain) -> tuple[Path, ...]:
+    try:
+        uid, gid = _ids(chain)
+    except CliqueError:  # check mode, before the user exists
+        return ()
+    if (uid is None and gid is None) or not chain.datadir.is_dir():
+        return ()
+    found = [(path, path.lstat()) for path in (chain.datadir, *sorted(chain.datadir.rglob("*")))]
+    return tuple(
+        path
+        for path, stat in found
+        if stat.st_uid != (stat.st_uid if uid is None else uid) or stat.st_gid != (stat.st_gid if gid is None else gid)
+    )
