@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The computed hash is geth's own, and the genesis is one that geth takes."""
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.smartenergy.clique.plugins.module_utils import _genesis
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import Choice, build, genesis_hash, valid
+from eth_hash.auto import keccak
+
+SEALERS = ("0x52908400098527886E0F7030069857D2E4169EE7", "0x27b1fdb04752bbc536007a920d24acb045561c26")
+GOERLI_HASH = "0xbf7e331f7f7c1dd2e05159666b3bf8bc7a8a3a9eb1d518969eab529dd9b88c1a"
+PROXY_CODE_HASH = "0x2fa86add0aed31f33a762c9d88e807c475bd51d0f52bd0955754b2608f7e4989"
+CHOICE = Choice(
+    chain_id=1337,
+    period_s=5,
+    epoch=30000,
+    gas_limit=30_000_000,
+    base_fee_wei=7,
+    signers=SEALERS,
+    prefunded={SEALERS[0]: "1000000000000000000000000", SEALERS[1]: 1},
+    vanity="",
+    create2_proxy=True,
+)
+
+
+def hash_by_geth(geth: Path, folder: Path, genesis: dict[str, Any]) -> str:
+    """What geth itself says after init, asked at its console."""
+    file, datadir = folder / "genesis.json", folder / "data"
+    file.write_text(json.dumps(genesis))
+    node = [str(geth), "--datadir", str(datadir), "--state.scheme", "hash"]
+    subprocess.run([*node, "init", str(file)], check=True, capture_output=True)
+    options = ["--nodiscover", "--maxpeers", "0", "--port", "0", "--authrpc.port", "0", "--ipcdisable", "--cache", "16"]
+    console = subprocess.run(
+        [*node, *options, "--exec", "eth.getBlock(0).hash", "console"], check=True, capture_output=True, text=True
+    )
+    found = re.search(r"0x[0-9a-f]{64}", console.stdout)
+    assert found, console.stderr
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        CHOICE,
+        replace(CHOICE, vanity="SmartEnergy", base_fee_wei=10**9, create2_proxy=False),
+        replace(CHOICE, prefunded={SEALERS[0]: 0, "0x" + "00" * 19 + "01": "0xff"}, gas_limit=2**53 + 1),
+    ],
+    ids=["default", "vanity", "empty account"],
+)
+def test_geth_computes_the_same_hash(geth: Path, tmp_path: Path, choice: Choice) -> None:
+    genesis = build(valid(choice))
+    assert hash_by_geth(geth, tmp_path, genesis) == genesis_hash(genesis)
+
+
+def test_accounts_with_code_and_storage_have_geths_hash(geth: Path, tmp_path: Path) -> None:
+    genesis = build(valid(CHOICE))
+    storage = {"0x01": "0x02", "0x00": "0x00", "0x" + "ff" * 32: "0x" + "aa" * 32}
+    genesis["alloc"]["0x" + "77" * 20] = {"balance": "0x7", "code": "0x6001", "nonce": "0x5", "storage": storage}
+    assert hash_by_geth(geth, tmp_path, genesis) == genesis_hash(genesis)
+
+
+def test_goerli_has_its_published_hash(geth: Path) -> None:
+    dump = subprocess.run([geth, "--goerli", "dumpgenesis"], check=True, capture_output=True).stdout
+    assert genesis_hash(json.loads(dump)) == GOERLI_HASH
+
+
+def test_shanghai_is_beyond_clique() -> None:
+    genesis = build(valid(CHOICE))
+    genesis["config"]["shanghaiTime"] = 0
+    with pytest.raises(CliqueError, match="Clique ends with London"):
+        genesis_hash(genesis)
+
+
+def test_signers_are_sorted_behind_the_vanity() -> None:
+    genesis = build(valid(replace(CHOICE, vanity="SmartEnergy")))
+    raw = bytes.fromhex(genesis["extraData"][2:])
+    assert raw[:32] == b"SmartEnergy".ljust(32, b"\0")
+    assert raw[32:-65].hex() == SEALERS[1][2:].lower() + SEALERS[0][2:].lower()
+    assert raw[-65:] == bytes(65)
+
+
+def test_the_proxy_has_the_code_that_all_chains_know() -> None:
+    alloc = build(valid(CHOICE))["alloc"]
+    assert "0x" + keccak(bytes.fromhex(alloc[_genesis.CREATE2_PROXY]["code"][2:])).hex() == PROXY_CODE_HASH
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"signers": (SEALERS[0], SEALERS[0].lower())}, "named twice"),
+        ({"signers": ("0x1234",)}, "is not an address"),
+        ({"signers": (None,)}, "is not an address"),
+        ({"signers": ("0x52908400098527886e0F7030069857D2E4169EE7",)}, "wrong checksum"),
+        ({"signers": None}, "at least one signer"),
+        ({"prefunded": {SEALERS[0]: 1, SEALERS[0].lower(): 2}}, "named twice"),
+        ({"prefunded": {SEALERS[0]: 1e24}}, "whole number"),
+        ({"vanity": "x" * 33}, "33 bytes"),
+        ({"vanity": "0xnothing"}, "not hex"),
+        ({"period_s": 0}, "period_s is 0 and has to be at least 1"),
+        ({"gas_limit": 1}, "gas_limit is 1"),
+        ({"chain_id": 0}, "chain_id is 0"),
+    ],
+)
+def test_a_bad_choice_is_refused_in_a_sentence(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(CliqueError, match=message):
+        build(valid(replace(CHOICE, **change)))
