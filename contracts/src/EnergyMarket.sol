@@ -165,7 +165,7 @@ contract EnergyMarket {
     function withdraw(uint256 wei_) external {
         uint256 balance = balanceOf(msg.sender);
         require(wei_ != 0, ZeroAmount());
-        require(wei_ <= balance, InsufficientFunds(msg.sender, wei_ - balance));
+        if (wei_ > balance) revert InsufficientFunds(msg.sender, wei_ - balance);
         // The balance is lowered before the money leaves: a caller who calls back finds it gone.
         _balanceWei[msg.sender] -= int256(wei_);
         emit Withdrawn(msg.sender, wei_);
@@ -234,7 +234,7 @@ contract EnergyMarket {
 
     function _requireFunds(address account) private view {
         int256 balance = _balanceWei[account];
-        require(balance >= 0, InsufficientFunds(account, uint256(-balance)));
+        if (balance < 0) revert InsufficientFunds(account, uint256(-balance));
     }
 
     /*//////////////////////////////////////////////////////////////
