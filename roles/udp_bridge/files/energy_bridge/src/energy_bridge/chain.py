@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The market on a real chain, through web3.py: what settlement needs, and nothing that it decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_typing import HexStr
+from eth_utils.abi import abi_to_signature, collapse_if_tuple, function_signature_to_4byte_selector
+from eth_utils.address import to_checksum_address
+from web3 import AsyncHTTPProvider, AsyncWeb3
+from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.middleware import ExtraDataToPOAMiddleware
+
+from energy_bridge.config import ConfigError
+from energy_bridge.model import Trade
+from energy_bridge.settlement import ChainError, MismatchError, Receipt, Signed, WouldRevertError
+
+__all__ = ["MarketChain", "read_abi", "read_operator"]
+
+REQUEST_TIMEOUT_S = 10
+# A fee that holds while the base fee multiplies by ten; only the base fee and the tip are ever paid.
+BASE_FEE_RESERVE = 10
+
+
+def read_abi(path: Path) -> list[Any]:
+    """Read a contract's ABI from its artefact; raises ConfigError."""
+    try:
+        abi = json.loads(path.read_text("utf-8"))["abi"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"The artefact {path} cannot be read: {error}.") from error
+    if not isinstance(abi, list):
+        raise ConfigError(f"The artefact {path} has no list of ABI entries under abi.")
+    return abi
+
+
+def read_operator(keystore: Path, password_file: Path) -> LocalAccount:
+    """Unlock the one account of a keystore folder; raises ConfigError, never with a secret in it."""
+    try:
+        files = [path for path in sorted(keystore.iterdir()) if path.is_file()]
+        if len(files) != 1:
+            raise ConfigError(f"The keystore {keystore} has to hold one account, and it holds {len(files)}.")
+        password = password_file.read_text("utf-8").rstrip("\r\n")
+        key = Account.decrypt(files[0].read_text("utf-8"), password)
+    except OSError as error:
+        raise ConfigError(f"The operator's account cannot be read: {error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"The password in {password_file} does not open the account in {keystore}.") from error
+    account: LocalAccount = Account.from_key(key)
+    return account
+
+
+class MarketChain:
+    """EnergyMarket at an address, used by one operator. Implements settlement.Chain."""
+
+    def __init__(
+        self,
+        rpc_url: str,
+        *,
+        chain_id: int,
+        market: str,
+        abi: Sequence[Any],
+        operator: LocalAccount,
+        accounts: Mapping[str, str],
+    ) -> None:
+        """Accounts maps the actors' names to their addresses."""
+        self._rpc_url = rpc_url
+        self._web3 = AsyncWeb3(AsyncHTTPProvider(rpc_url, request_kwargs={"timeout": REQUEST_TIMEOUT_S}))
+        self._web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        self._chain_id = chain_id
+        self._market = to_checksum_address(market)
+        self._contract: Any = self._web3.eth.contract(address=self._market, abi=list(abi))
+        self._errors = {_selector(entry): entry for entry in abi if entry.get("type") == "error"}
+        self._operator = operator
+        self._accounts = {name: to_checksum_address(address) for name, address in accounts.items()}
+
+    async def close(self) -> None:
+        """Close the connections to the node."""
+        await self._web3.provider.disconnect()
+
+    async def identity(self) -> str:
+        """Name this chain and market; raises MismatchError when the node does not have them."""
+        with self._talking():
+            chain_id = await self._web3.eth.chain_id
+            genesis = await self._web3.eth.get_block(0)
+            code = await self._web3.eth.get_code(self._market)
+        if chain_id != self._chain_id:
+            raise MismatchError(f"the node at {self._rpc_url} has chain id {chain_id}, and {self._chain_id} is wanted")
+        if not code:
+            raise ChainError(f"there is no contract at {self._market} yet")
+        return f"market {self._market} on chain {chain_id} with genesis {genesis['hash'].to_0x_hex()}"
+
+    async def head(self) -> int:
+        """Return the number of the newest block."""
+        with self._talking():
+            return await self._web3.eth.block_number
+
+    async def next_seq(self) -> int:
+        """Return the sequence number that the contract takes next from this operator."""
+        with self._talking():
+            return int(await self._contract.functions.nextSeq(self._operator.address).call())
+
+    async def nonce(self) -> int:
+        """Return how many transactions of this operator have been mined."""
+        with self._talking():
+            return await self._web3.eth.get_transaction_count(self._operator.address, "latest")
+
+    async def sign(self, *, seq: int, nonce: int, trades: Sequence[Trade]) -> Signed:
+        """Sign a batch without sending it; raises WouldRevertError when the contract would not take it now."""
+        call = self._contract.functions.settleBatch(
+            seq,
+            [
+                (
+                    self._accounts[trade.seller],
+                    self._accounts[trade.buyer],
+                    trade.energy_wh,
+                    trade.price_wei_per_wh,
+                    trade.slot,
+                )
+                for trade in trades
+            ],
+        )
+        sender = {"from": self._operator.address}
+        with self._talking():
+            if not await self._contract.functions.isOperator(self._operator.address).call():
+                raise ChainError(f"{self._operator.address} is not an operator of the market {self._market}")
+            try:
+                await call.call(sender)
+                gas = await call.estimate_gas(sender)
+            except ContractLogicError as error:
+                raise WouldRevertError(self._reason(error)) from error
+            block = await self._web3.eth.get_block("latest")
+            tip = await self._web3.eth.max_priority_fee
+            transaction = await call.build_transaction(
+                {
+                    **sender,
+                    "chainId": self._chain_id,
+                    "nonce": nonce,
+                    "gas": gas + gas // 4,
+                    "maxPriorityFeePerGas": tip,
+                    "maxFeePerGas": BASE_FEE_RESERVE * block["baseFeePerGas"] + tip,
+                }
+            )
+        signed = self._operator.sign_transaction(transaction)
+        return Signed(raw=bytes(signed.raw_transaction), transaction=signed.hash.to_0x_hex())
+
+    async def send(self, raw: bytes) -> None:
+        """Hand a signed transaction to the node; that the node knows it already is no error."""
+        with self._talking():
+            try:
+                await self._web3.eth.send_raw_transaction(raw)
+            except (Web3RPCError, ValueError) as error:
+                if "already known" not in str(error):
+                    raise
+
+    async def receipt(self, transaction: str) -> Receipt | None:
+        """Find a transaction in the present chain, None while no block of it has it."""
+        with self._talking():
+            try:
+                receipt = await self._web3.eth.get_transaction_receipt(HexStr(transaction))
+            except TransactionNotFound:
+                return None
+        return Receipt(block=receipt["blockNumber"], succeeded=receipt["status"] == 1)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except (Web3Exception, aiohttp.ClientError, OSError, ValueError) as error:
+            raise ChainError(f"the node at {self._rpc_url} does not do it: {error or type(error).__name__}") from error
+
+    def _reason(self, error: ContractLogicError) -> str:
+        """Say why the contract reverts: its custom error with its values, or its own words."""
+        data = error.data if isinstance(error.data, str) else ""
+        entry = self._errors.get(data[:10])
+        if entry is None:
+            return str(error.message)
+        types = [collapse_if_tuple(argument) for argument in entry["inputs"]]
+        try:
+            values = decode(types, bytes.fromhex(data[10:]))
+        except (DecodingError, ValueError):
+            return str(entry["name"])
+        named = (f"{argument['name']}={value}" for argument, value in zip(entry["inputs"], values, strict=True))
+        return f"{entry['name']}({', '.join(named)})"
+
+
+def _selector(entry: Any) -> str:
+    return "0x" + function_signature_to_4byte_selector(abi_to_signature(entry)).hex()

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command energy-bridge: run, check, status, simulate."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from energy_bridge.config import ConfigError, read_config
+from energy_bridge.store import Store, StoreError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the process's exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="energy-bridge", description=sys.modules["energy_bridge"].__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        return sub
+
+    for name, command, text in (
+        ("run", _run, "Receive readings and settle them, until SIGTERM."),
+        ("check", _check, "Check a configuration and say what is wrong with it."),
+        ("status", _status, "Show how many readings and trades there are, and where they stand."),
+    ):
+        sub = add(name, command, text)
+        sub.add_argument("--config", type=Path, required=True, help="the bridge's config.json")
+        if name == "status":
+            sub.add_argument("--json", action="store_true", help="for programs")
+
+    simulate = add("simulate", _simulate, "Play load, PV, CHP, battery and grid, and send what they measure.")
+    simulate.add_argument("--bridge", default="127.0.0.1:30401", metavar="HOST:PORT", help="where the bridge listens")
+    simulate.add_argument("--source-keys", type=Path, help="the sources' secrets; without it nothing is authenticated")
+    simulate.add_argument("--slots", type=_positive, default=96, help="how many slots to play (96: a day)")
+    simulate.add_argument("--start-slot", type=int, help="the first slot (default: the present one)")
+    simulate.add_argument("--slot-s", type=_positive, default=900, help="the length of a slot in seconds")
+    simulate.add_argument("--interval-s", type=float, default=15.0, help="seconds from one data set to the next")
+    simulate.add_argument("--settle-s", type=float, default=120.0, help="how long to wait for what is not settled")
+    simulate.add_argument(
+        "--seed", type=int, default=2018, help="the same seed plays the same weather and the same people"
+    )
+    simulate.add_argument("--report", type=Path, help="write each reading's fate to this JSON file")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _run(options: argparse.Namespace) -> int:
+    from energy_bridge.service import FATAL, run  # noqa: PLC0415 - web3 takes a second to import
+
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+    )
+    config = read_config(options.config)
+    try:
+        asyncio.run(run(config))
+    except FATAL as error:
+        logging.getLogger("energy_bridge").critical("stopped reason=%s", error)
+        return 1
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    read_config(options.config)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    config = read_config(options.config)
+    try:
+        with contextlib.closing(Store(config.database, read_only=True)) as store:
+            status = store.status()
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(status, indent=2) if options.json else _sentences(status))
+    return 0
+
+
+def _sentences(status: dict[str, Any]) -> str:
+    batches = ", ".join(f"{count} {state}" for state, count in status["batches"].items() if count) or "none"
+    return "\n".join(
+        (
+            f"readings  {status['readings']['stored']} stored, {status['readings']['late']} late",
+            f"slots     {status['slots']['closed']} closed, {status['slots']['open']} open, next {status['next_slot']}",
+            f"trades    {status['trades']['made']} made, {status['trades']['settled']} settled",
+            f"batches   {batches}",
+        )
+    )
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from energy_bridge.player import play  # noqa: PLC0415 - only this command needs it
+
+    return asyncio.run(play(options))

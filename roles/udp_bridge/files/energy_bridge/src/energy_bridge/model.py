@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words that every part of the bridge uses: actors, readings, trades, states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["INT64_MAX", "UINT32_MAX", "BatchState", "Fate", "Kind", "Reading", "Trade"]
+
+INT64_MAX = 2**63 - 1  # what SQLite keeps in one integer, and far inside the contract's own types
+UINT32_MAX = 2**32 - 1  # the contract's slot
+
+
+class Kind(StrEnum):
+    """What an actor is; battery and grid provide and need."""
+
+    LOAD = "load"
+    PV = "pv"
+    CHP = "chp"
+    BATTERY = "battery"
+    GRID = "grid"
+
+
+class Fate(StrEnum):
+    """What became of a stored reading when its slot closed."""
+
+    OPEN = "open"
+    COUNTED = "counted"
+    SUPERSEDED = "superseded"  # a later reading of the same source and slot was counted
+    LATE = "late"  # it came after the slot had closed
+
+
+class BatchState(StrEnum):
+    """Where a slot's settlement stands; FINAL and REFUSED are ends."""
+
+    BATCHED = "BATCHED"
+    SIGNED = "SIGNED"  # the raw transaction is stored, perhaps not sent
+    SENT = "SENT"
+    MINED = "MINED"
+    REVERTED = "REVERTED"  # mined without effect; goes back to BATCHED once that is final
+    FINAL = "FINAL"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one source says about one slot; (source, boot, seq) is its key.
+
+    energy_wh is provided when positive, needed when negative. time is the source's clock, seconds since the epoch.
+    """
+
+    source: str
+    boot: int
+    seq: int
+    time: float
+    slot: int
+    energy_wh: int
+    price_wei_per_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """Energy that passes from one actor to another in a slot; energy_wh > 0, the price may be negative."""
+
+    seller: str
+    buyer: str
+    energy_wh: int
+    price_wei_per_wh: int
+    slot: int

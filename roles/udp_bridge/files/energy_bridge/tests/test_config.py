@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A configuration is right as a whole, or every mistake in it is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from energy_bridge.cli import main
+from energy_bridge.config import ConfigError, parse_config, read_source_keys
+
+GOOD: dict[str, Any] = {
+    "listen_host": "127.0.0.1",
+    "listen_port": 30401,
+    "database": "bridge.sqlite",
+    "rpc_url": "http://127.0.0.1:30400",
+    "chain_id": 1337,
+    "market": {"address": "0x" + "ab" * 20, "abi": "EnergyMarket.artifact.json"},
+    "operator": {"keystore": "keystore", "password_file": "password"},
+    "actors": {
+        "pv": {"address": "0x" + "01" * 20, "kind": "pv"},
+        "grid": {"address": "0x" + "02" * 20, "kind": "grid"},
+    },
+    "source_keys": "source-keys.json",
+    "slot_s": 900,
+    "grace_s": 30,
+    "confirmations": 3,
+    "poll_s": 1,
+}
+
+
+def test_a_good_configuration() -> None:
+    config = parse_config(GOOD)
+    assert config.grid == "grid"
+    assert config.source_keys == Path("source-keys.json")
+    assert parse_config({**GOOD, "source_keys": None}).source_keys is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("listen_port", 70000, "UDP port"),
+        ("listen_port", True, "UDP port"),
+        ("rpc_url", "geth.ipc", "http://"),
+        ("chain_id", "1337", "positive whole number"),
+        ("market", {"address": "0x12", "abi": "x"}, "0x…"),
+        ("market", {"address": "0x" + "g" * 40, "abi": "x"}, "0x…"),
+        ("operator", {"keystore": "x"}, "password_file"),
+        ("actors", {"pv": GOOD["actors"]["pv"]}, "one grid"),
+        ("actors", {"a": GOOD["actors"]["grid"], "b": GOOD["actors"]["grid"]}, "one grid"),
+        ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "wind"}}, "load|pv"),
+        ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "load"}}, "no address twice"),
+        ("slot_s", 0, "positive"),
+        ("grace_s", -1, "not negative"),
+        ("grace_s", float("nan"), "not negative"),
+        ("confirmations", 2.5, "blocks"),
+        ("poll_s", 0, "positive"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_has_to_be(name: str, value: Any, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**GOOD, name: value})
+    assert str(caught.value).startswith(f"{name} has to be ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    wrong = {**GOOD, "slot_s": "x", "colour": "red"}
+    del wrong["database"]
+    with pytest.raises(ConfigError) as caught:
+        parse_config(wrong)
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == ["colour", "database", "slot_s"]
+
+
+def test_check_says_what_is_wrong_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(GOOD))
+    assert main(["check", "--config", str(path)]) == 0
+    path.write_text("{")
+    assert main(["check", "--config", str(path)]) == 2
+    assert "is not JSON" in capsys.readouterr().err
+    assert main(["check", "--config", str(tmp_path / "none")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "source-keys.json"
+    path.write_text(json.dumps({"pv": "not hex"}))
+    with pytest.raises(ConfigError) as caught:
+        read_source_keys(path)
+    assert str(path) in str(caught.value)
+    assert "not hex" not in str(caught.value)
