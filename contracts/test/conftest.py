@@ -2,6 +2,7 @@
 """A London chain in memory, and the committed artefact on it."""
 
 import json
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,11 +17,9 @@ from web3.contract import Contract
 from web3.types import Wei
 
 CHECKOUT = Path(__file__).parents[2]
-sys.path[:0] = [str(CHECKOUT), str(CHECKOUT / "tests")]
+sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from support.market import Market  # noqa: E402
-
-from scripts.contracts import compile_with_any  # noqa: E402
 
 RICH_WEI = 2**255 + 10**24
 """What each account of the chain has: more than a signed balance can hold."""
@@ -96,7 +95,13 @@ def market(afresh: Afresh) -> Iterator[Market]:
 
 
 @pytest.fixture(scope="session")
-def hostile() -> dict[str, dict[str, Any]]:
+def script() -> dict[str, Any]:
+    """What scripts/contracts.py defines."""
+    return runpy.run_path(str(CHECKOUT / "scripts/contracts.py"))
+
+
+@pytest.fixture(scope="session")
+def hostile(script: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Artefacts of the contracts that misbehave, compiled as the market is."""
-    compiled = compile_with_any([CHECKOUT / "contracts/test/src/Hostile.sol"])
+    compiled = script["compile_with_any"]([CHECKOUT / "contracts/test/src/Hostile.sol"])
     return {file.removesuffix(".json"): json.loads(text) for file, text in compiled.artifacts.items()}

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A node's JSON-RPC through web3: connect, unlock a key, send and wait. Private to this collection."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from eth_typing import HexStr
+from web3 import HTTPProvider, Web3
+from web3.exceptions import TransactionNotFound, Web3Exception
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.types import TxReceipt
+
+__all__ = ["Call", "ChainError", "NodeUnreachableError", "connect", "send_all", "unlock", "wait_until_idle"]
+
+T = TypeVar("T")
+
+POLL_S = 0.2
+REQUEST_TIMEOUT_S = 10
+# A sealer throws away transactions that it hears of before it has imported a block, and nobody tells it again.
+FIRST_HEAD = 2
+
+
+class ChainError(CliqueError):
+    """The chain does not do what was asked of it."""
+
+
+class NodeUnreachableError(ChainError):
+    """Nothing answers at the RPC URL."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A transaction to send: what it is for, in words, where it goes, and the most gas it may use."""
+
+    purpose: str
+    to: str
+    gas: int
+    data: bytes = b""
+    value_wei: int = 0
+
+
+def connect(rpc_url: str) -> Web3:
+    """Connect to a node of a Clique chain, whose blocks have more extra data than Ethereum's."""
+    web3 = Web3(HTTPProvider(rpc_url, {"timeout": REQUEST_TIMEOUT_S}, exception_retry_configuration=None))
+    web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    try:
+        web3.eth.chain_id  # noqa: B018  asks the node, which is the point
+    except (OSError, ValueError, Web3Exception) as error:
+        raise NodeUnreachableError(f"no Ethereum node answers at {rpc_url}; start it, or correct the URL") from error
+    return web3
+
+
+def unlock(keystore: Path, password_file: Path) -> LocalAccount:
+    """Decrypt the one account of a keystore directory with the first line of a password file."""
+    try:
+        keys = sorted(path for path in keystore.iterdir() if path.is_file() and not path.name.startswith("."))
+        password = password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
+        if len(keys) != 1:
+            raise ChainError(f"the keystore {keystore} has {len(keys)} accounts, and it has to have one")
+        key = Account.decrypt(keys[0].read_text(encoding="utf-8"), password)
+    except OSError as error:
+        raise ChainError(f"{error.filename} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ChainError(f"the account in {keystore} cannot be unlocked with {password_file}") from error
+    account: LocalAccount = Account.from_key(key)
+    return account
+
+
+def wait_until_idle(web3: Web3, address: str, *, timeout_s: float) -> int:
+    """Wait until nothing that this account sent is under way, and return its next nonce.
+
+    What an interrupted run sent before has to count before anyone decides what is missing.
+    """
+    account = Web3.to_checksum_address(address)
+
+    def next_nonce() -> int | None:
+        latest = web3.eth.get_transaction_count(account, "latest")
+        return latest if web3.eth.get_transaction_count(account, "pending") == latest else None
+
+    return _wait(next_nonce, timeout_s, f"earlier transactions of {address} are not in a block after {timeout_s:g} s")
+
+
+def send_all(web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeout_s: float) -> list[TxReceipt]:
+    """Send all calls at once, with consecutive nonces, wait for their receipts, and refuse to go on if one failed."""
+    nonce = wait_until_idle(web3, account.address, timeout_s=timeout_s)
+    _wait(
+        lambda: web3.eth.block_number >= FIRST_HEAD or None,
+        timeout_s,
+        f"the chain is not at block {FIRST_HEAD} after {timeout_s:g} s; do its sealers run?",
+    )
+    tip = web3.eth.max_priority_fee
+    fee_cap = 2 * web3.eth.get_block("latest")["baseFeePerGas"] + tip
+    chain_id = web3.eth.chain_id
+    needed = sum(call.value_wei + call.gas * fee_cap for call in calls)
+    balance = web3.eth.get_balance(account.address)
+    if balance < needed:
+        raise ChainError(f"{account.address} has {balance} wei and needs {needed}; send it some first")
+    hashes = []
+    for offset, call in enumerate(calls):
+        signed = account.sign_transaction(
+            {
+                "type": 2,
+                "chainId": chain_id,
+                "nonce": nonce + offset,
+                "maxPriorityFeePerGas": tip,
+                "maxFeePerGas": fee_cap,
+                "to": HexStr(call.to),
+                "gas": call.gas,
+                "data": call.data,
+                "value": call.value_wei,
+            }
+        )
+        hashes.append(web3.eth.send_raw_transaction(signed.raw_transaction))
+    deadline = time.monotonic() + timeout_s
+    receipts = []
+    for call, sent in zip(calls, hashes, strict=True):
+
+        def receipt(sent: bytes = sent) -> TxReceipt | None:
+            try:
+                return web3.eth.get_transaction_receipt(Web3.to_hex(sent))
+            except TransactionNotFound:
+                return None
+
+        missing = f"the transaction to {call.purpose} (0x{sent.hex()}) is in no block after {timeout_s:g} s"
+        receipts.append(_wait(receipt, deadline - time.monotonic(), f"{missing}; do the sealers run?"))
+    for call, done in zip(calls, receipts, strict=True):
+        if done["status"] != 1:
+            reason = f"0x{done['transactionHash'].hex()} in block {done['blockNumber']}"
+            raise ChainError(f"the contract refused to {call.purpose} ({reason}); nothing after it was undone")
+    return receipts
+
+
+def _wait(ask: Callable[[], T | None], timeout_s: float, failure: str) -> T:
+    deadline = time.monotonic() + timeout_s
+    while (answer := ask()) is None:
+        if time.monotonic() > deadline:
+            raise ChainError(failure)
+        time.sleep(POLL_S)
+    return answer
