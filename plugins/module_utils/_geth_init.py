@@ -27,7 +27,7 @@ _IN_USE = "already used by another process"
 _UNFINISHED = "failed to read genesis: "  # the database is there, block 0 or its config is not
 _OTHER_DATABASE = "/geth/lightchaindata"  # where dumpgenesis looks when chaindata is no database
 _WROTE = re.compile(r"Successfully wrote genesis state\s+database=chaindata\s+hash=(\w+)\.\.(\w+)")
-_IPC_TRIES = 20  # half a second apart: a node that was just started has its lock before its socket
+_IPC_TRIES = 10  # half a second apart: a node that was just started has its lock before its socket
 _TIMEOUT_S = 300
 _WAY_OUT = "Nothing was changed. Use the genesis that this network was made with, or another data directory"
 

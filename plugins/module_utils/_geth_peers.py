@@ -30,7 +30,7 @@ class Plan:
 
     @property
     def changed(self) -> bool:
-        return self.before != self.after
+        return self.after is None or self.before != self.after
 
     @property
     def is_news(self) -> bool:
