@@ -347,7 +347,7 @@ class Supervisor:
         last = _lines_since(self.log, said_before)
         said = "\n".join([f"The last lines of {self.log}:", *last]) if last else f"It wrote nothing to {self.log}."
         return ServiceError(
-            f"{self.name} does not stay up: {why or 'it ended'}; supervisord keeps trying, and so does the next run. {said}"
+            f"{self.name} does not stay up: {why or 'it ended'}; supervisord and the next run try again. {said}"
         )
 
     # Talking

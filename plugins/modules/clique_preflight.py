@@ -1,0 +1,145 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module clique_preflight."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: clique_preflight
+short_description: Say what stands in the way of a node on this machine
+version_added: "0.1.0"
+description:
+  - Looks at ports, paths, memory, disk and Python, changes nothing, and fails with a sentence for each thing that is in
+    the way.
+options:
+  directory:
+    description: The node's directory, which need not exist. It has to leave room for the paths of sockets.
+    type: path
+    required: true
+  ports:
+    description:
+      - Ports that the node listens on. One that a foreign process holds is in the way.
+      - Processes of the services below O(own_directory), see M(smartenergy.clique.clique_service), may hold them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      port:
+        description: The port.
+        type: int
+        required: true
+      protocol:
+        description: Its protocol.
+        type: str
+        choices: [tcp, udp]
+        required: true
+      address:
+        description: The IP address it is wanted on; C(0.0.0.0) or C(::) for all.
+        type: str
+        required: true
+  own_directory:
+    description: Folder whose services are ours. Without it, O(directory).
+    type: path
+  memory_mib:
+    description: Memory that the machine has to have, in MiB.
+    type: int
+  disk_mib:
+    description: Space that has to be free where O(directory) is or would be, in MiB.
+    type: int
+  python:
+    description: The oldest Python that will do.
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: N/A
+    description: Changes nothing.
+author:
+  - The smartenergy.clique authors
+"""
+
+EXAMPLES = r"""
+- name: Can this host carry a node?
+  smartenergy.clique.clique_preflight:
+    directory: /var/lib/clique
+    ports:
+      - {port: 30311, protocol: tcp, address: 192.0.2.11}
+      - {port: 30311, protocol: udp, address: 192.0.2.11}
+    memory_mib: 900
+    disk_mib: 4096
+    python: "3.11"
+"""
+
+RETURN = r"""
+problems:
+  description: Everything that is in the way, a sentence each.
+  type: list
+  elements: str
+  returned: always
+  sample: ["TCP port 30311 on 192.0.2.11 is held by process 712 (/usr/bin/foo): end it or choose other ports."]
+"""
+
+import re
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import Port, Requirements, problems
+
+
+def requirements(asked: dict[str, Any]) -> Requirements:
+    """Read the module's options; raises CliqueError for a version or an address that is none."""
+    if asked["python"] and not re.fullmatch(r"\d+(\.\d+){1,2}", asked["python"]):
+        raise CliqueError(f"python has to be a version like 3.11, and {asked['python']!r} is none")
+    for port in asked["ports"]:
+        try:
+            ip_address(port["address"])
+        except ValueError as error:
+            raise CliqueError(f"address has to be an IPv4 or IPv6 address, and {port['address']!r} is none") from error
+    return Requirements(
+        directory=Path(asked["directory"]).resolve(),
+        ports=tuple(Port(**port) for port in asked["ports"]),
+        own_directory=Path(asked["own_directory"]) if asked["own_directory"] else None,
+        memory_mib=asked["memory_mib"],
+        disk_mib=asked["disk_mib"],
+        python=tuple(map(int, asked["python"].split("."))) if asked["python"] else None,
+    )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "ports": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "port": {"type": "int", "required": True},
+                    "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
+                    "address": {"type": "str", "required": True},
+                },
+            },
+            "own_directory": {"type": "path"},
+            "memory_mib": {"type": "int"},
+            "disk_mib": {"type": "int"},
+            "python": {"type": "str"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        found = problems(requirements(module.params))
+    except CliqueError as error:
+        module.fail_json(msg=str(error), problems=[])
+    if found:
+        module.fail_json(msg=" ".join(found), problems=found)
+    module.exit_json(changed=False, problems=[])
+
+
+if __name__ == "__main__":
+    main()
