@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A network on this machine, for one person and no Pi: bring it up, look at it, stop it, remove it.
+
+`up` starts on whatever python3 there is, makes .venv and goes on in there; all else that it writes is below .demo.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import environment
+from environment import CHECKOUT, VENV, stop
+
+DEMO = CHECKOUT / ".demo"
+SETTINGS = DEMO / "demo.json"
+SUMMARY = DEMO / "summary.json"
+SITE_LOG = DEMO / "log/site.log"
+BRIDGE = DEMO / "hosts/gateway/bridge"
+REPORT = DEMO / "simulation.json"
+
+BASE_PORT = 30310
+CHAIN_ID = 1337
+INTERVAL_S = 2
+SETTLE_S = 180
+PHASES = ("geth", "network", "contracts", "bridge")
+SHUTDOWN_S = 200  # geth gets 180 s to write its state
+
+
+# --- bringing it up ---------------------------------------------------------------------------------------------------
+
+
+def up(options: argparse.Namespace) -> None:
+    """Make the environment, then everything else inside it."""
+    if not running_in_environment():
+        environment.check_machine()
+        since = time.monotonic()
+        environment.make([])
+        environment_s = f"{time.monotonic() - since:.1f}"
+        python = str(VENV / "bin/python")
+        os.execv(python, [python, __file__, *sys.argv[1:], "--environment-s", environment_s])  # noqa: S606
+    base_port = options.base_port or recorded_base_port()
+    (DEMO / "tmp").mkdir(parents=True, exist_ok=True)
+    SETTINGS.write_text(json.dumps({"base_port": base_port}))
+    seconds = {"environment": options.environment_s, **site(base_port)}
+    since = time.monotonic()
+    simulate(base_port, options.slots)
+    seconds["simulation"] = round(time.monotonic() - since, 1)
+    summarise(base_port, seconds)
+
+
+def running_in_environment() -> bool:
+    return bool(Path(sys.prefix) == VENV)
+
+
+def recorded_base_port() -> int:
+    return int(json.loads(SETTINGS.read_text())["base_port"]) if SETTINGS.exists() else BASE_PORT
+
+
+def child_environment() -> "dict[str, str]":
+    """Keep Ansible's and everybody's temporary files and caches below .demo."""
+    ours = {
+        "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "ANSIBLE_HOME": DEMO / "ansible",
+        "ANSIBLE_NOCOLOR": "true",
+        "TMPDIR": DEMO / "tmp",
+    }
+    return {**os.environ, **{key: str(value) for key, value in ours.items()}}
+
+
+def site(base_port: int) -> "dict[str, float]":
+    """Run site.yml and name each task as it starts; return the seconds of each phase (the first word of a play)."""
+    extra = json.dumps({"clique_base_port": base_port, "clique_chain_id": CHAIN_ID})
+    command = [str(VENV / "bin/ansible-playbook"), "-i", "inventories/local", "playbooks/site.yml", "-e", extra]
+    seconds = dict.fromkeys(PHASES, 0.0)
+    phase, since, failed = PHASES[0], time.monotonic(), False
+    SITE_LOG.parent.mkdir(exist_ok=True)
+    run = subprocess.Popen(
+        command,
+        cwd=CHECKOUT,
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with run, SITE_LOG.open("w") as log:
+        for line in run.stdout or ():
+            log.write(line)
+            failed = failed or line.startswith(("fatal:", "[ERROR]"))
+            if failed:
+                print(line, end="", flush=True)
+            elif play := re.match(r"PLAY \[(\w+): (.*)\]", line):
+                now = time.monotonic()
+                seconds[phase] += now - since
+                phase, since = play[1].lower() if play[1].lower() in PHASES else phase, now
+                print(f"\n{play[1]}: {play[2]}", flush=True)
+            elif task := re.match(r"TASK \[(?:smartenergy\.clique\.)?(.*)\]", line):
+                print(f"  · {task[1]}", flush=True)
+    seconds[phase] += time.monotonic() - since
+    if run.returncode != 0:
+        stop(f"the network could not be brought up; why is said above, and all of it stands in {SITE_LOG}")
+    return {phase: round(spent, 1) for phase, spent in seconds.items()}
+
+
+def bridge_command(*arguments: str) -> "list[str]":
+    return [str(VENV / "bin/energy-bridge"), *arguments]
+
+
+def bridge_status() -> "dict[str, Any]":
+    command = bridge_command("status", "--json", "--config", str(BRIDGE / "config.json"))
+    run = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return dict(json.loads(run.stdout))
+
+
+def simulate(base_port: int, slots: int) -> None:
+    """Play slots that were not played before, one data set every two seconds, until all of them have settled."""
+    print(
+        f"\nSimulation: {slots} quarter-hours of load, PV, CHP, battery and grid, one every {INTERVAL_S} s", flush=True
+    )
+    arguments = {
+        "--bridge": f"127.0.0.1:{base_port + 91}",
+        "--source-keys": BRIDGE / "source-keys.json",
+        "--slots": slots,
+        "--interval-s": INTERVAL_S,
+        "--settle-s": SETTLE_S,
+        "--report": REPORT,
+    }
+    next_slot = bridge_status()["next_slot"]
+    if next_slot is not None:
+        arguments["--start-slot"] = next_slot
+    command = bridge_command("simulate", *(str(word) for pair in arguments.items() for word in pair))
+    if subprocess.run(command, check=False).returncode != 0:
+        stop(f"not every reading has settled (above); the bridge's log: {DEMO / 'hosts/gateway/log/bridge.log'}")
+
+
+# --- looking at it ----------------------------------------------------------------------------------------------------
+
+
+def look(base_port: int) -> "tuple[str, dict[str, Any]]":
+    """What the chain says, as text and for summary.json, and in there what its bridge made of the readings."""
+    import summary  # noqa: PLC0415 - web3 is only there inside .venv
+
+    network = json.loads((DEMO / "network/network.json").read_text())
+    deployment = DEMO / f"network/deployments/{CHAIN_ID}/EnergyMarket.json"
+    artifact = deployment.with_suffix(".artifact.json")
+    market = json.loads(deployment.read_text())["address"]
+    rpc_url = f"http://127.0.0.1:{base_port + 90}"
+    chain = summary.read_chain(rpc_url, market, json.loads(artifact.read_text())["abi"], time.time())
+    names = {host["address"]: name for name, host in network["hosts"].items() if host["address"]}
+    made = bridge_status()["trades"]["made"]
+    document = {
+        "chain_id": CHAIN_ID,
+        "genesis_hash": chain.genesis_hash,
+        "rpc_url": rpc_url,
+        "bridge_udp": f"127.0.0.1:{base_port + 91}",
+        "head": chain.head,
+        "signers": chain.signers,
+        "trades": {"made": made, "settled": len(chain.trades)},
+        "duplicated": summary.duplicated(chain.trades),
+        "market": {
+            "address": market,
+            "artifact": str(artifact.relative_to(CHECKOUT)),
+            "energy_sold_wh": chain.energy_sold_wh,
+            "energy_bought_wh": chain.energy_bought_wh,
+        },
+    }
+    text = summary.as_text(chain, names)
+    return (
+        f"{text}\n\nMarket      {market}\nTrades      {made} made, {len(chain.trades)} settled on the chain",
+        document,
+    )
+
+
+def summarise(base_port: int, seconds: "dict[str, float]") -> None:
+    """Print the summary that ends `make demo`, and write it to .demo/summary.json."""
+    text, document = look(base_port)
+    report = json.loads(REPORT.read_text())
+    document["readings"] = {"sent": report["sent"], "stored": report["stored"]}
+    document["lost"] = report["sent"] - report["settled"] + document["trades"]["made"] - document["trades"]["settled"]
+    document["seconds"] = seconds
+    SUMMARY.write_text(json.dumps(document, indent=2) + "\n")
+    took = ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items())
+    print(f"""
+──────────────────────────────────────────────────────────────────────────────
+{text}
+Readings    {report["sent"]} sent, {report["stored"]} stored, {report["settled"]} settled; \
+lost {document["lost"]}, settled twice {document["duplicated"]}
+Time        {took}
+
+The network keeps running. Where to look next
+  make demo-status                         the network as it is now
+  make demo                                another stretch of the day, on the same chain
+  .venv/bin/energy-bridge status --config .demo/hosts/gateway/bridge/config.json
+  {document["rpc_url"]}                   JSON-RPC for web3, ethers or a wallet (chain id {CHAIN_ID})
+  {document["market"]["artifact"]}
+                                           the market's ABI and address
+  make demo-down, make demo-clean          stop it; stop and remove it
+──────────────────────────────────────────────────────────────────────────────""")
+
+
+def status(_options: argparse.Namespace) -> None:
+    """Print the network as it is now, and exit with 1 where something of it does not run."""
+    running = processes()
+    if not running:
+        stop("no demo is running here; start one: make demo")
+    names = ", ".join(sorted(f"{host}/{service}" for host, service in running.values()))
+    print(f"Processes   {len(running)}: {names}")
+    print(look(recorded_base_port())[0])
+
+
+# --- taking it down ---------------------------------------------------------------------------------------------------
+
+
+def processes() -> "dict[int, tuple[str, str]]":
+    """Host and service of each process of this demo that runs, by pid: its environment says so."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            entries = (folder / "environ").read_text(errors="replace").split("\0")
+        except OSError:
+            continue
+        variables = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+        directory = Path(variables.get("CLIQUE_SERVICE_DIRECTORY", "/"))
+        if directory.parent == DEMO / "hosts":
+            found[int(folder.name)] = (directory.name, variables["CLIQUE_SERVICE_NAME"])
+    return found
+
+
+def supervisors() -> "list[int]":
+    """Pids of the hosts' supervisords that run."""
+    pids = [int(path.read_text()) for path in DEMO.glob("hosts/*/supervisord.pid")]
+    return [pid for pid in pids if "supervisord" in command_line(pid)]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def down(_options: argparse.Namespace) -> None:
+    """Stop every process of the demo and keep its data; geth gets the time to write its state."""
+    before = processes()
+    for pid in supervisors():
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + SHUTDOWN_S
+    while supervisors() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    # What outlived a supervisord that was killed.
+    for pid in processes():
+        os.kill(pid, signal.SIGINT)
+    while processes() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if left := processes():
+        stop(f"these processes do not stop: {', '.join(map(str, left))}; their logs are in {DEMO / 'hosts'}")
+    print(
+        f"{len(before)} processes stopped; .demo keeps the chain, and `make demo` continues it"
+        if before
+        else "nothing ran"
+    )
+
+
+def clean(options: argparse.Namespace) -> None:
+    """Stop the demo and remove all that it made."""
+    down(options)
+    if DEMO.exists():
+        shutil.rmtree(DEMO)
+        print(".demo removed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for command in (up, status, down, clean):
+        sub = commands.add_parser(command.__name__, help=command.__doc__)
+        sub.set_defaults(command=command)
+        if command is up:
+            sub.add_argument("--slots", type=int, default=12, help="quarter-hours to play")
+            sub.add_argument(
+                "--base-port", type=int, help=f"the network takes 100 ports from here (default {BASE_PORT})"
+            )
+            sub.add_argument("--environment-s", type=float, default=0.0, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.command(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that tests, phase by phase, with the seconds of each. Name phases to run only those."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+
+from environment import CHECKOUT, VENV
+
+BRIDGE_TESTS = "roles/udp_bridge/files/energy_bridge/tests"
+PLUGINS = "ansible_collections.smartenergy.clique.plugins"
+PHASES = {
+    "static": [
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy", "-p", PLUGINS, "-p", "energy_bridge"],
+        ["mypy", "scripts", "tests", "contracts/test", BRIDGE_TESTS],
+        ["ansible-lint", "--offline", "--strict"],
+    ],
+    "unit": [["pytest", "tests/unit", BRIDGE_TESTS]],
+    "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
+    "integration": [["pytest", "tests/integration"]],
+}
+
+
+def run_phase(name: str) -> bool:
+    """Run the commands of one phase; the first that fails ends it."""
+    search_path = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    for command in PHASES[name]:
+        print(f"\n{name}: {' '.join(command)}", flush=True)
+        if subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "PATH": search_path}, check=False).returncode:
+            return False
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("phases", nargs="*", choices=[[], *PHASES], metavar="phase", help=", ".join(PHASES))
+    wanted = parser.parse_args().phases or list(PHASES)
+    report = []
+    for name in wanted:
+        since = time.monotonic()
+        passed = run_phase(name)
+        report.append(f"{name:<12} {'passed' if passed else 'FAILED':<7} {time.monotonic() - since:5.0f} s")
+        if not passed:
+            break
+    print("\n" + "\n".join(report), flush=True)
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One network for the whole run of tests."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.network import Network, Run
+
+BASE_PORT = 31310
+
+
+@pytest.fixture(scope="session")
+def bring_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Network, Run]]:
+    """The network and what site.yml said when it made it from nothing."""
+    network = Network(tmp_path_factory.mktemp("net"), BASE_PORT)
+    try:
+        yield network, network.bring_up()
+    finally:
+        network.stop()
+
+
+@pytest.fixture(scope="session")
+def network(bring_up: tuple[Network, Run]) -> Network:
+    return bring_up[0]
+
+
+@pytest.fixture
+def second_directory(tmp_path: Path) -> Path:
+    """A folder for a network that must not come into being."""
+    return tmp_path / "net"

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bridge as a process on a real chain: what its sources were promised is in the chain's logs, once."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from support.chain import ARTIFACT, KINDS, Chain, free_port, one_sealer, write_keystore
+from support.network import wait_until
+from web3 import Web3
+from web3.contract import Contract
+
+ETHER = 10**18
+
+
+@pytest.fixture(scope="module")
+def chain(geth: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    with one_sealer(geth, tmp_path_factory.mktemp("chain")) as running:
+        yield running
+
+
+class Bridge:
+    """A bridge process with its folder, on a market of its own."""
+
+    def __init__(self, directory: Path, chain: Chain, *, deposit_wei: int = ETHER) -> None:
+        self.directory = directory
+        operator = Account.create()
+        write_keystore(operator, directory / "operator/keystore", directory / "operator/password")
+        self.operator: str = operator.address
+        self.actors: dict[str, str] = {name: Account.create().address for name in KINDS}
+        self.market: Contract = chain.market(
+            operator=self.operator, actors=self.actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei)
+        )
+        self.port = free_port(socket.SOCK_DGRAM)
+        self.config = directory / "config.json"
+        self.keys = directory / "source-keys.json"
+        self.keys.write_text(json.dumps({name: secrets.token_hex(32) for name in KINDS}))
+        self.config.write_text(
+            json.dumps(
+                {
+                    "listen_host": "127.0.0.1",
+                    "listen_port": self.port,
+                    "database": str(directory / "bridge.sqlite"),
+                    "rpc_url": chain.url,
+                    "chain_id": 1337,
+                    "market": {"address": self.market.address, "abi": str(ARTIFACT)},
+                    "operator": {
+                        "keystore": str(directory / "operator/keystore"),
+                        "password_file": str(directory / "operator/password"),
+                    },
+                    "actors": {name: {"address": address, "kind": name} for name, address in self.actors.items()},
+                    "source_keys": str(self.keys),
+                    "slot_s": 900,
+                    "grace_s": 5,
+                    "confirmations": 3,
+                    "poll_s": 0.2,
+                }
+            )
+        )
+        self.log = directory / "bridge.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command("run", "--config", str(self.config)), stdout=log, stderr=log)
+
+    def stop(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "energy_bridge", *arguments]
+
+    def simulate(self, *, slots: int, start_slot: int) -> subprocess.Popen[bytes]:
+        arguments = ["--bridge", f"127.0.0.1:{self.port}", "--source-keys", str(self.keys), "--slots", str(slots)]
+        arguments += ["--start-slot", str(start_slot), "--interval-s", "0.2", "--settle-s", "60"]
+        return subprocess.Popen(
+            self.command("simulate", *arguments, "--report", str(self.report_file)),
+            stdout=(self.directory / "simulate.log").open("ab"),
+        )
+
+    @property
+    def report_file(self) -> Path:
+        return self.directory / "report.json"
+
+    @property
+    def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = json.loads(self.report_file.read_text())
+        return report
+
+    def status(self) -> dict[str, Any]:
+        run = subprocess.run(
+            self.command("status", "--config", str(self.config), "--json"), check=True, capture_output=True
+        )
+        status: dict[str, Any] = json.loads(run.stdout)
+        return status
+
+    def trades(self) -> list[dict[str, Any]]:
+        """What the chain's log says was traded."""
+        return [dict(event["args"]) for event in self.market.events.TradeSettled().get_logs(from_block=0)]
+
+
+@pytest.fixture
+def bridge(tmp_path: Path, chain: Chain) -> Iterator[Bridge]:
+    made = Bridge(tmp_path, chain)
+    made.start()
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+def assert_settled_once(bridge: Bridge, report: dict[str, Any]) -> None:
+    """Every slot's energies, as its sources sent them, are the chain's net energies: nothing lost, nothing twice."""
+    wanted: Counter[tuple[int, str]] = Counter()
+    for reading in report["readings"]:
+        assert reading["stored"]
+        if reading["source"] != "grid":
+            wanted[reading["slot"], bridge.actors[reading["source"]]] += reading["energy_wh"]
+    traded: Counter[tuple[int, str]] = Counter()
+    for trade in bridge.trades():
+        traded[trade["slot"], trade["seller"]] += trade["energyWh"]
+        traded[trade["slot"], trade["buyer"]] -= trade["energyWh"]
+    grid = bridge.actors["grid"]
+    assert {key: wh for key, wh in traded.items() if wh and key[1] != grid} == {
+        key: wh for key, wh in wanted.items() if wh
+    }
+
+
+def test_a_played_stretch_is_settled_with_the_right_balances(bridge: Bridge) -> None:
+    assert bridge.simulate(slots=6, start_slot=1994976).wait(timeout=90) == 0
+    report = bridge.report
+    assert (report["sent"], report["stored"], report["settled"]) == (30, 30, 30)
+    assert_settled_once(bridge, report)
+    balances = Counter(dict.fromkeys(bridge.actors.values(), ETHER))
+    for trade in bridge.trades():
+        balances[trade["seller"]] += trade["energyWh"] * trade["priceWeiPerWh"]
+        balances[trade["buyer"]] -= trade["energyWh"] * trade["priceWeiPerWh"]
+    assert {account: bridge.market.functions.balanceOf(account).call() for account in balances} == balances
+    status = bridge.status()
+    assert status["readings"]["stored"] == 30
+    assert status["trades"]["made"] == status["trades"]["settled"] == len(bridge.trades())
+    assert status["next_slot"] == 1994982
+    web3: Web3 = bridge.market.w3
+    transactions = {reading["transaction"] for reading in report["readings"]} - {None}
+    assert all(web3.eth.get_transaction_receipt(transaction)["status"] == 1 for transaction in transactions)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 1.5])
+def test_every_acknowledged_reading_settles_once_though_the_bridge_is_killed(bridge: Bridge, pause_s: float) -> None:
+    player = bridge.simulate(slots=3, start_slot=1994976)
+    wait_until("all are stored", lambda: _stored(bridge) == 15, 20)
+    time.sleep(pause_s)  # where in its work the bridge dies is what is varied
+    bridge.stop(signal.SIGKILL)
+    bridge.start()
+    assert player.wait(timeout=90) == 0, bridge.log.read_text()
+    assert bridge.report["settled"] == 15
+    assert_settled_once(bridge, bridge.report)
+    assert "Traceback" not in bridge.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_bridge_stops_when_it_is_asked_to(bridge: Bridge, number: signal.Signals) -> None:
+    wait_until("it listens", lambda: "listening" in bridge.log.read_text(), 20)
+    assert bridge.stop(number) == 0
+    assert "stopped" in bridge.log.read_text().splitlines()[-1]
+    assert not any(key in bridge.log.read_text() for key in json.loads(bridge.keys.read_text()).values())
+
+
+def test_a_slot_that_an_actor_cannot_pay_is_refused_with_the_reason(tmp_path: Path, chain: Chain) -> None:
+    poor = Bridge(tmp_path, chain, deposit_wei=1)
+    poor.start()
+    try:
+        assert poor.simulate(slots=1, start_slot=1994976).wait(timeout=60) == 1
+        assert {reading["status"] for reading in poor.report["readings"]} == {"refused"}
+        assert "InsufficientFunds(account=0x" in poor.report["readings"][0]["reason"]
+        assert poor.trades() == []
+    finally:
+        poor.stop(signal.SIGTERM)
+
+
+def test_a_lost_database_is_noticed_before_anything_is_settled_again(bridge: Bridge) -> None:
+    assert bridge.simulate(slots=1, start_slot=1994976).wait(timeout=60) == 0
+    settled = len(bridge.trades())
+    bridge.stop(signal.SIGTERM)
+    for path in bridge.directory.glob("bridge.sqlite*"):
+        path.unlink()
+    bridge.start()
+    assert bridge.process is not None
+    assert bridge.process.wait(timeout=30) == 1
+    assert "restore the database" in bridge.log.read_text().splitlines()[-1]
+    assert len(bridge.trades()) == settled
+
+
+def test_readings_that_come_while_the_node_is_away_settle_when_it_is_back(tmp_path: Path, geth: Path) -> None:
+    with one_sealer(geth, tmp_path) as chain:
+        bridge = Bridge(tmp_path, chain)
+        chain.node.process.send_signal(signal.SIGSTOP)
+        try:
+            bridge.start()
+            player = bridge.simulate(slots=2, start_slot=1994976)
+            wait_until("all are stored", lambda: _stored(bridge) == 10, 30)
+        finally:
+            chain.node.process.send_signal(signal.SIGCONT)
+        assert player.wait(timeout=90) == 0, bridge.log.read_text()
+        assert_settled_once(bridge, bridge.report)
+        bridge.stop(signal.SIGTERM)
+
+
+def _stored(bridge: Bridge) -> int:
+    database = bridge.directory / "bridge.sqlite"
+    return int(bridge.status()["readings"]["stored"]) if database.exists() else 0

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a machine that cannot carry the environment is told, before anything was changed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def clone(folder: Path) -> Path:
+    """The part of a checkout that environment.py works on."""
+    shutil.copytree(CHECKOUT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CHECKOUT / "roles/udp_bridge/files", folder / "roles/udp_bridge/files")
+    for path in CHECKOUT.glob("requirements*.txt"):
+        shutil.copy(path, folder)
+    return folder
+
+
+def refusal(folder: Path, *python: str, **environment: str) -> str:
+    """Run environment.py there; it has to fail with one sentence, and to leave no .venv."""
+    run = subprocess.run(
+        [*python, "-B", folder / "scripts/environment.py"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (folder / ".venv").exists()
+    return run.stderr.splitlines()[-1]
+
+
+def test_python_that_is_too_old_is_named_with_what_to_type(tmp_path: Path) -> None:
+    pretend = (
+        "import sys, runpy; sys.version_info = (3, 9, 2, 'final', 0); runpy.run_path(sys.argv[1], run_name='__main__')"
+    )
+    folder = clone(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-B", "-c", pretend, folder / "scripts/environment.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Python 3.9" in run.stderr
+    assert "make PYTHON=python3.11 demo" in run.stderr
+    assert not (folder / ".venv").exists()
+
+
+def test_python_without_ensurepip_is_told_the_package(tmp_path: Path) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path/ensurepip.py").write_text("raise ImportError\n")
+    folder = clone(tmp_path / "checkout")
+    assert "apt install python3." in refusal(folder, sys.executable, PYTHONPATH=str(tmp_path / "path"))
+
+
+def test_checkout_too_deep_for_sockets_is_told_to_move(tmp_path: Path) -> None:
+    folder = clone(tmp_path / ("deep" * 20))
+    assert "bytes too long" in refusal(folder, sys.executable)
+
+
+def test_index_unreachable(tmp_path: Path) -> None:
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
+    assert "package index cannot be reached" in refusal(
+        clone(tmp_path), sys.executable, **nowhere, PIP_NO_CACHE_DIR="1"
+    )

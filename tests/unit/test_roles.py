@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every role promises: the defaults that its argument spec shows, and names of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = sorted((Path(__file__).parents[2] / "roles").iterdir())
+
+
+def load(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
+
+
+def options(role: Path) -> dict[str, Any]:
+    """The options of all entry points together."""
+    specs = load(role / "meta/argument_specs.yml")["argument_specs"]
+    return {name: option for spec in specs.values() for name, option in spec.get("options", {}).items()}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_are_what_the_argument_spec_shows(role: Path) -> None:
+    shown = {name: option.get("default") for name, option in options(role).items()}
+    defaults = load(role / "defaults/main.yml")
+    undefaulted = {name for name, option in options(role).items() if option.get("required")}
+    assert {name: value for name, value in shown.items() if name in defaults} == defaults
+    assert {name for name, value in shown.items() if name not in defaults and value is not None} == set()
+    assert undefaulted & set(defaults) == set()
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_variables_carry_the_name_of_their_role(role: Path) -> None:
+    public = {*load(role / "defaults/main.yml"), *options(role)}
+    internal = set(load(role / "vars/main.yml"))
+    assert {name for name in public if not name.startswith(f"{role.name}_")} == set()
+    assert {name for name in internal if not name.startswith(f"_{role.name}_")} == set()
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_nobody_reads_another_host_or_a_group(role: Path) -> None:
+    tasks = "".join(path.read_text() for path in role.glob("tasks/*.yml"))
+    assert "hostvars" not in tasks
+    assert "groups[" not in tasks
