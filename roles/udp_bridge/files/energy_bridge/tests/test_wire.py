@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a source sends is read exactly, and what is not a reading is rejected with a reason."""
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -137,10 +138,8 @@ def test_no_bytes_crash_the_decoder(datagram: bytes) -> None:
 def test_no_authenticated_value_crashes_the_decoder(value: Any) -> None:
     for name in DOCUMENT:
         body = json.dumps({**DOCUMENT, name: value}).encode()
-        try:
+        with contextlib.suppress(RejectionError):
             decode(seal(body))
-        except RejectionError:
-            pass
 
 
 @given(

@@ -80,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
+    logging.getLogger("web3").setLevel(logging.WARNING)
     config = read_config(options.config)
     try:
         asyncio.run(run(config))

@@ -70,7 +70,7 @@ async def run(config: Config) -> None:
         await asyncio.gather(*pending, return_exceptions=True)
         for task in done:
             task.result()
-        log.info("stopped")
+    log.info("stopped")
 
 
 async def _close_slots(config: Config, store: Store, receiver: Receiver, stored: asyncio.Event) -> None:

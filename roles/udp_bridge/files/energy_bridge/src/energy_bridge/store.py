@@ -169,7 +169,7 @@ class Store:
         """Where the reading with this key stands; it has to be stored."""
         row = self._db.execute(
             "SELECT slot, fate, state, hash, reason FROM readings JOIN slots USING (slot)"
-            " LEFT JOIN batches ON batches.id = batch WHERE source = ? AND boot = ? AND seq = ?",
+            " LEFT JOIN batches ON batches.id = batch WHERE source = ? AND boot = ? AND readings.seq = ?",
             (source, boot, seq),
         ).fetchone()
         slot, fate, state, transaction, reason = row

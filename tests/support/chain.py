@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real chain for tests: one geth that seals alone, every second, and EnergyMarket on it as often as wanted.
+
+The deployment proxy stands in its genesis, as in ours.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import CREATE2_PROXY, CREATE2_PROXY_CODE
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
+from web3 import Web3
+from web3.contract import Contract
+from web3.middleware import ExtraDataToPOAMiddleware
+from web3.types import TxParams, TxReceipt, Wei
+
+from support.node import Node, initialise, make_genesis, running
+
+CHECKOUT = Path(__file__).parent.parent.parent
+ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
+PASSWORD = "for tests only"
+KINDS = ("load", "pv", "chp", "battery", "grid")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A running chain. Its admin seals, is unlocked in the node, and owns all ether there is."""
+
+    url: str
+    node: Node
+    admin: LocalAccount
+    keystore: Path
+    password_file: Path
+
+    @property
+    def rich(self) -> str:
+        return self.admin.address
+
+    @property
+    def web3(self) -> Web3:
+        web3 = Web3(Web3.HTTPProvider(self.url))
+        web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+        return web3
+
+    def give(self, account: str, wei: int) -> HexBytes:
+        """Send ether without waiting for it."""
+        return self.web3.eth.send_transaction(
+            {"from": Web3.to_checksum_address(self.rich), "to": Web3.to_checksum_address(account), "value": Wei(wei)}
+        )
+
+    def market(self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int]) -> Contract:
+        """Deploy EnergyMarket with this operator and these actors (names are kinds), and fund all of them."""
+        web3 = self.web3
+        sender: TxParams = {"from": Web3.to_checksum_address(self.rich)}
+        artifact = json.loads(ARTIFACT.read_text())
+        factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+        receipt = self.wait([factory.constructor(self.rich).transact(sender)])
+        assert receipt["contractAddress"] is not None
+        contract = web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
+        listed = [(account, KINDS.index(name), name) for name, account in actors.items()]
+        sent = [
+            contract.functions.registerActors(listed).transact(sender),
+            contract.functions.setOperator(operator, True).transact(sender),
+            self.give(operator, 10**18),
+        ]
+        self.wait(sent)
+        self.wait(
+            [
+                contract.functions.depositFor(actors[name]).transact({**sender, "value": Wei(wei)})
+                for name, wei in deposits_wei.items()
+            ]
+        )
+        return contract
+
+    def wait(self, transactions: Sequence[HexBytes]) -> TxReceipt:
+        """Wait until all are mined, and return the last one's receipt."""
+        receipts = [self.web3.eth.wait_for_transaction_receipt(transaction, 30, 0.1) for transaction in transactions]
+        assert all(receipt["status"] == 1 for receipt in receipts), receipts
+        return receipts[-1]
+
+
+@contextmanager
+def one_sealer(geth: Path, directory: Path) -> Iterator[Chain]:
+    """A chain in this folder, for as long as the context lasts."""
+    admin: LocalAccount = Account.create()
+    datadir, keystore, password_file = directory / "chain", directory / "chain/keystore", directory / "chain.password"
+    datadir.mkdir()
+    write_keystore(admin, keystore, password_file)
+    genesis = make_genesis([admin.address])
+    genesis["alloc"][CREATE2_PROXY] = {"balance": "0x0", "nonce": "0x1", "code": CREATE2_PROXY_CODE}
+    initialise(geth, datadir, genesis)
+    port = free_port(socket.SOCK_STREAM)
+    flags = [
+        *("--http", f"--http.port={port}", "--allow-insecure-unlock", f"--unlock={admin.address}"),
+        *(f"--password={password_file}", "--mine", f"--miner.etherbase={admin.address}"),
+        *("--miner.gasprice=1", "--syncmode=full", "--gcmode=archive"),
+    ]
+    with running(geth, datadir, *flags) as node:
+        yield Chain(f"http://127.0.0.1:{port}", node, admin, keystore, password_file)
+
+
+def write_keystore(account: LocalAccount, keystore: Path, password_file: Path) -> None:
+    """Put an account where geth, and whoever reads geth's keystores, finds it."""
+    keystore.mkdir(parents=True, exist_ok=True)
+    key: Any = account.encrypt(PASSWORD, kdf="scrypt", iterations=2)
+    (keystore / f"UTC--{account.address[2:].lower()}").write_text(json.dumps(key))
+    password_file.write_text(PASSWORD + "\n")
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """Name a port of loopback that nobody holds right now."""
+    with socket.socket(socket.AF_INET, kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
