@@ -60,7 +60,9 @@ class Bridge:
                         "keystore": str(directory / "operator/keystore"),
                         "password_file": str(directory / "operator/password"),
                     },
-                    "actors": {name: {"address": address, "kind": name} for name, address in self.actors.items()},
+                    "actors": {
+                        name: {"address": address, "kind": KINDS[name]} for name, address in self.actors.items()
+                    },
                     "source_keys": str(self.keys),
                     "slot_s": 900,
                     "grace_s": 5,

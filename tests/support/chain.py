@@ -28,7 +28,7 @@ from support.node import Node, initialise, make_genesis, running
 CHECKOUT = Path(__file__).parent.parent.parent
 ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
 PASSWORD = "for tests only"
-KINDS = ("load", "pv", "chp", "battery", "grid")
+KINDS = {"load": "Load", "pv": "PV", "chp": "CHP", "battery": "Battery", "grid": "Grid"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Chain:
         receipt = self.wait([factory.constructor(self.rich).transact(sender)])
         assert receipt["contractAddress"] is not None
         contract = web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
-        listed = [(account, KINDS.index(name), name) for name, account in actors.items()]
+        listed = [(account, list(KINDS).index(name), name) for name, account in actors.items()]
         sent = [
             contract.functions.registerActors(listed).transact(sender),
             contract.functions.setOperator(operator, True).transact(sender),

@@ -163,7 +163,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: _is_object(value, "keystore", "password_file"),
     ),
     "actors": (
-        'an object {"source": {"address": "0x…", "kind": "load|pv|chp|battery|grid"}}: one grid, no address twice',
+        'an object {"source": {"address": "0x…", "kind": "Load|PV|CHP|Battery|Grid"}}: one grid, no address twice',
         _is_actors,
     ),
     "source_keys": (

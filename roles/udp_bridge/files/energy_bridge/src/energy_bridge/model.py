@@ -13,13 +13,13 @@ UINT32_MAX = 2**32 - 1  # the contract's slot
 
 
 class Kind(StrEnum):
-    """What an actor is; battery and grid provide and need."""
+    """What an actor is, in the contract's words; battery and grid provide and need."""
 
-    LOAD = "load"
-    PV = "pv"
-    CHP = "chp"
-    BATTERY = "battery"
-    GRID = "grid"
+    LOAD = "Load"
+    PV = "PV"
+    CHP = "CHP"
+    BATTERY = "Battery"
+    GRID = "Grid"
 
 
 class Fate(StrEnum):
