@@ -81,7 +81,7 @@ def wanted_from(options: Mapping[str, Any]) -> Wanted:
     return Wanted(
         peers=options["peers"],
         head=options["head"],
-        signers_seen=tuple(map(checksum_address, options["signers_seen"])),
+        signers_seen=tuple(map(checksum_address, options["signers_seen"] or ())),
         signer_sealed=sealed_by and checksum_address(sealed_by),
         since_head=options["since_head"],
     )
@@ -159,9 +159,9 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
     """What is still missing, a phrase for each condition; empty when all hold."""
     missing = []
     if wanted.peers is not None and (view.peers or 0) < wanted.peers:
-        missing.append(f"{wanted.peers} peers (it has {view.peers or 0})")
+        missing.append(f"{wanted.peers} peers")
     if wanted.head is not None and view.head.number < wanted.head:
-        missing.append(f"block {wanted.head} (its head is {view.head.number})")
+        missing.append(f"block {wanted.head}")
     absent = sorted({*wanted.signers_seen} - {block.sealer for block in view.recent})
     if absent:
         missing.append(f"a block among the last {view.window} sealed by {', '.join(absent)}")
@@ -222,9 +222,16 @@ def wait(
             if not missing:
                 return view
         if clock() - start_s >= timeout_s:
-            seen = "" if view is None else f"; signers seen: {', '.join(a for a, n in sealed(view).items() if n)}"
+            seen = "" if view is None else f"; {_seen(view)}"
             raise WaitError(f"after {timeout_s:g} s this node still lacks {'; and '.join(missing)}{seen}", view)
         sleep(poll_s)
+
+
+def _seen(view: View) -> str:
+    sealers = ", ".join(address for address, blocks in sealed(view).items() if blocks) or "nobody"
+    peers = "an unknown number of" if view.peers is None else view.peers
+    head = view.head.number
+    return f"it has {peers} peers, its head is {head}, and the last {view.window} blocks were sealed by {sealers}"
 
 
 def last_lines(log: Path, lines: int = 15) -> list[str]:

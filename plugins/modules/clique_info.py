@@ -43,7 +43,6 @@ options:
         description: Each of these addresses sealed at least one block of the window.
         type: list
         elements: str
-        default: []
       signer_sealed:
         description: This address sealed a block above O(wait_for.since_head).
         type: str
@@ -152,7 +151,7 @@ def main() -> None:
                 "options": {
                     "peers": {"type": "int"},
                     "head": {"type": "int"},
-                    "signers_seen": {"type": "list", "elements": "str", "default": []},
+                    "signers_seen": {"type": "list", "elements": "str"},
                     "signer_sealed": {"type": "str"},
                     "since_head": {"type": "int"},
                 },

@@ -2,14 +2,13 @@
 """Facts about a chain that one real geth seals every second, and about no chain at all."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account import Account
-from support.chain import Chain, one_sealer
 from support.modules import run_module
+from support.sealed import SealedChain
 
 STRANGER = Account.create().address
 NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
@@ -17,74 +16,77 @@ NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
 )
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("info")
+@pytest.fixture
+def datadir(sealed_chain: SealedChain) -> Path:
+    return sealed_chain.keystore.parent
 
 
-@pytest.fixture(scope="module")
-def ipc(directory: Path) -> str:
-    return str(directory / "chain/geth.ipc")
+@pytest.fixture
+def ipc(datadir: Path) -> str:
+    return str(datadir / "geth.ipc")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def chain(geth: Path, directory: Path) -> Iterator[Chain]:
-    with one_sealer(geth, directory) as chain:
-        yield chain
-
-
-def test_facts_are_those_that_web3_sees(chain: Chain, ipc: str) -> None:
+def test_facts_are_those_that_web3_sees(sealed_chain: SealedChain, ipc: str) -> None:
     facts = run_module("clique_info", {"ipc": ipc, "wait_for": {"head": 3}, "signers_window": 2, "timeout_s": 30})
-    block = chain.web3.eth.get_block(facts["head"]["number"])
+    block = sealed_chain.web3.eth.get_block(facts["head"]["number"])
     assert facts["changed"] is False
     assert facts["running"] is True
     assert facts["head"]["number"] >= 3
     assert facts["head"]["hash"] == block["hash"].to_0x_hex()
     assert 0 <= facts["head"]["age_s"] <= time.time() - block["timestamp"]
-    assert facts["genesis_hash"] == chain.web3.eth.get_block(0)["hash"].to_0x_hex()
+    assert facts["genesis_hash"] == sealed_chain.web3.eth.get_block(0)["hash"].to_0x_hex()
     assert facts["chain_config"]["clique"] == {"period": 1, "epoch": 30000}
-    assert facts["signers"] == [chain.rich]
-    assert facts["sealed"] == {chain.rich: 2}
-    assert (facts["in_turn_share"], facts["last_sealed_by"], facts["peers"], facts["votes"]) == (1, chain.rich, 0, {})
+    assert facts["signers"] == [sealed_chain.admin.address]
+    assert facts["sealed"] == {sealed_chain.admin.address: 2}
+    assert (facts["in_turn_share"], facts["last_sealed_by"], facts["peers"], facts["votes"]) == (
+        1,
+        sealed_chain.admin.address,
+        0,
+        {},
+    )
 
 
-def test_http_offers_less_and_the_rest_is_null(chain: Chain) -> None:
-    facts = run_module("clique_info", {"url": chain.url})
+def test_http_offers_less_and_the_rest_is_null(sealed_chain: SealedChain) -> None:
+    facts = run_module("clique_info", {"url": sealed_chain.url})
     assert facts["running"] is True
     assert (facts["signers"], facts["sealed"], facts["chain_config"], facts["votes"]) == (None, None, None, None)
 
 
-def test_waits_for_a_seal_after_now(chain: Chain, ipc: str) -> None:
-    wait_for = {"signer_sealed": chain.rich.lower(), "signers_seen": [chain.rich.lower()]}
-    before = chain.web3.eth.block_number
+def test_waits_for_a_seal_after_now(sealed_chain: SealedChain, ipc: str) -> None:
+    wait_for = {
+        "signer_sealed": sealed_chain.admin.address.lower(),
+        "signers_seen": [sealed_chain.admin.address.lower()],
+    }
+    before = sealed_chain.web3.eth.block_number
     facts = run_module("clique_info", {"ipc": ipc, "wait_for": wait_for, "timeout_s": 30})
     assert facts["head"]["number"] > before
     assert run_module("clique_info", {"ipc": ipc, "wait_for": {**wait_for, "since_head": 0}})["running"] is True
 
 
-def test_a_failed_wait_shows_its_evidence(chain: Chain, ipc: str, directory: Path) -> None:
-    log = directory / "chain.log"
-    wait_for = {"peers": 1, "signers_seen": [chain.rich, STRANGER]}
+def test_a_failed_wait_shows_its_evidence(sealed_chain: SealedChain, ipc: str, datadir: Path) -> None:
+    log = datadir.with_suffix(".log")
+    wait_for = {"peers": 1, "signers_seen": [sealed_chain.admin.address, STRANGER]}
     answer = run_module("clique_info", {"ipc": ipc, "wait_for": wait_for, "timeout_s": 1, "log_file": str(log)})
     assert answer["failed"] is True
-    assert "after 1 s this node still lacks 1 peers (it has 0)" in answer["msg"]
-    assert f"sealed by {STRANGER}; signers seen: {chain.rich}" in answer["msg"]
+    assert "after 1 s this node still lacks 1 peers; and" in answer["msg"]
+    assert f"sealed by {STRANGER}; it has 0 peers, its head is " in answer["msg"]
     shown = answer["msg"].split(f"The last lines of {log}:\n")[1]
     assert len(shown.splitlines()) == 15
     assert shown in log.read_text()
-    assert answer["sealed"][chain.rich] > 0
+    assert f"blocks were sealed by {sealed_chain.admin.address}" in answer["msg"]
+    assert answer["sealed"][sealed_chain.admin.address] > 0
 
 
-def test_check_mode_waits_for_nothing(ipc: str, directory: Path) -> None:
+def test_check_mode_waits_for_nothing(ipc: str, tmp_path: Path) -> None:
     facts = run_module("clique_info", {"ipc": ipc, "wait_for": {"head": 10**6}, "timeout_s": 60}, check=True)
     assert (facts["running"], facts["changed"]) == (True, False)
-    unborn = {"ipc": str(directory / "none.ipc"), "wait_for": {"head": 1}}
+    unborn = {"ipc": str(tmp_path / "none.ipc"), "wait_for": {"head": 1}}
     assert run_module("clique_info", unborn, check=True) == NOBODY
 
 
-def test_where_nobody_answers(directory: Path) -> None:
-    assert run_module("clique_info", {"ipc": str(directory / "none.ipc")}) == NOBODY
-    unborn = {"ipc": str(directory / "none.ipc"), "wait_for": {"head": 1}, "timeout_s": 0.5}
+def test_where_nobody_answers(tmp_path: Path) -> None:
+    assert run_module("clique_info", {"ipc": str(tmp_path / "none.ipc")}) == NOBODY
+    unborn = {"ipc": str(tmp_path / "none.ipc"), "wait_for": {"head": 1}, "timeout_s": 0.5}
     answer = run_module("clique_info", unborn)
     assert answer["msg"].startswith("after 0.5 s this node still lacks an answer (no node answers at ")
     assert answer.items() >= {key: value for key, value in NOBODY.items() if key != "changed"}.items()
