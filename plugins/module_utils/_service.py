@@ -251,15 +251,15 @@ def apply(manager: Manager, definition: Definition | None, *, state: State, rest
     files = manager.render(definition) if definition else {}
     observed = manager.observe()
     decided = plan(observed, state=state, digest=digest, files=files, restart=restart)
-    process = observed.process
     after = _foresee(observed, decided, files, digest)
     if decided.steps and not check:
         _carry_out(manager, decided, files)
-        process = manager.observe().process
+    touched = {Step.STOP, Step.START} & set(decided.steps)
+    process = observed.process if not touched else None if check else manager.observe().process
     return Outcome(
         plan=decided,
         running=after["state"] == "running",
-        pid=None if (check and Step.START in decided.steps) or process is None else process.pid,
+        pid=process.pid if process else None,
         running_digest=after["running_digest"],
         before=_describe(observed.process, observed.files, known=bool(observed.own)),
         after=after,

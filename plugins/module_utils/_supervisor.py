@@ -48,6 +48,7 @@ _UNKNOWN_DIGEST = "not known yet"  # stands only in what check mode foretells
 _STAYS_UP_S = 1  # a program is up once it has run for so long
 _ANSWERS_WITHIN_S = 10.0
 _ENDS_WITHIN_S = 30.0
+_STARTS_WITHIN_S = 3.0
 _LAST_LINES = 15
 
 # The states of a process and the faults of supervisor's XML-RPC interface that matter here.
@@ -197,7 +198,8 @@ class Supervisor:
             state = self._ask("getState")
             return state["statecode"] == _SERVING if state else not self._daemons()
 
-        if not wait_until(steady, timeout_s=_ENDS_WITHIN_S, clock=self.clock):
+        timeout_s = _ENDS_WITHIN_S if self._ask("getState") else _STARTS_WITHIN_S
+        if not wait_until(steady, timeout_s=timeout_s, clock=self.clock):
             raise ServiceError(
                 f"supervisord of {self.directory} runs (process {self._daemons()[0]}) and does not answer on "
                 "supervisor.sock there: end it with SIGTERM, which stops its programs, and run this again"
@@ -442,24 +444,20 @@ def _command(argv: tuple[str, ...]) -> str:
 
 
 def _plain(path: str) -> str:
-    if (
-        not path.startswith("/")
-        or not path.isprintable()
-        or path != path.strip()
-        or re.search(r"\s[;#]|%\(|[\[\]*?]", path)
-    ):
+    unfit = not path.isprintable() or path != path.strip() or re.search(r"\s[;#]|[%\[\]*?]", path)
+    if unfit or not path.startswith("/"):
         raise ServiceError(
-            f"supervisor cannot work in {path!r}: use a path from / on without ' #', ' ;', '%(', '[', ']', '*' and '?'"
+            f"supervisor cannot work in {path!r}: use a path from / on without ' #', ' ;', '%', '[', ']', '*' and '?'"
         )
-    return path.replace("%", "%%")
+    return path
 
 
 def _quoted(variable: str, value: str) -> str:
     quote = "'" if '"' in value else '"'
-    if quote in value or value[:1] in ("'", '"') or value[-1:] in ("'", '"') or re.search(r"\s[;#]|%\(", value):
+    if quote in value or value[:1] in ("'", '"') or value[-1:] in ("'", '"') or re.search(r"\s[;#]|%\(here\)s", value):
         raise ServiceError(
             f"supervisor cannot carry the value of the environment variable {variable} (quotes at an end or of both "
-            "kinds, ' #', ' ;' or '%('): let the program read it from a file"
+            "kinds, ' #', ' ;' or '%(here)s'): let the program read it from a file"
         )
     return f"{quote}{value}{quote}".replace("%", "%%")
 
