@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""contract_compile with the compiler that this machine can get."""
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
+
+CHECKOUT = Path(__file__).parents[4]
+PRAGMA = "// SPDX-License-Identifier: GPL-3.0-or-later\npragma solidity ^0.8.0;\n"
+BASE = PRAGMA + "abstract contract Base { uint256 public base = 1; }\n"
+TARIFF = PRAGMA + 'import "./Base.sol";\ncontract Tariff is Base { uint256 public price = 2; }\n'
+
+
+@pytest.fixture(scope="session")
+def solc() -> str:
+    script = runpy.run_path(str(CHECKOUT / "scripts/contracts.py"))
+    return str(script["native_solc"]() or script["npm_solc"]())
+
+
+@pytest.fixture
+def arguments(solc: str, tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "Base.sol").write_text(BASE)
+    (tmp_path / "Tariff.sol").write_text(TARIFF)
+    sources = [str(tmp_path / name) for name in ("Base.sol", "Tariff.sol")]
+    return {"sources": sources, "artifacts": str(tmp_path / "artifacts"), "solc": solc}
+
+
+def test_what_can_be_deployed_becomes_an_artifact(arguments: dict[str, Any], tmp_path: Path) -> None:
+    real, _ = assert_check_mode_is_truthful("contract_compile", arguments, tmp_path)
+    assert real["artifacts"] == {"Tariff": str(tmp_path / "artifacts/Tariff.json")}
+    assert real["remarks"] == []
+    artifact = json.loads((tmp_path / "artifacts/Tariff.json").read_text())
+    assert artifact["contractName"] == "Tariff"
+    assert artifact["compiler"]["version"] == real["compiler"]
+    assert {item["name"] for item in artifact["abi"]} == {"base", "price"}
+    assert artifact["bytecode"].startswith("0x60")
+
+
+def test_another_source_gives_another_artifact(arguments: dict[str, Any], tmp_path: Path) -> None:
+    run_module("contract_compile", arguments)
+    (tmp_path / "Tariff.sol").write_text(TARIFF.replace("= 2", "= 3"))
+    real, _ = assert_check_mode_is_truthful("contract_compile", arguments, tmp_path)
+    assert real["changed"] is True
+    assert '"bytecode"' in real["diff"][0]["before"]
+
+
+def test_the_market_in_the_repository_is_what_it_makes(solc: str, tmp_path: Path) -> None:
+    source = CHECKOUT / "contracts/src/EnergyMarket.sol"
+    run_module("contract_compile", {"sources": [str(source)], "artifacts": str(tmp_path), "solc": solc})
+    made, committed = tmp_path / "EnergyMarket.json", CHECKOUT / "contracts/artifacts/EnergyMarket.json"
+    assert made.read_bytes() == committed.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"solc": "/absent/solc"}, ["there is no program /absent/solc"]),
+        ({"solc": "/bin/true"}, ["/bin/true --version does not say which solc it is"]),
+        ({"sources": ["/absent/A.sol"]}, ["the source /absent/A.sol cannot be read"]),
+        ({"evm_version": "atlantis"}, ["Invalid EVM version requested"]),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    arguments: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], words: list[str]
+) -> None:
+    assert_refused("contract_compile", {**arguments, **wrong}, tmp_path, *words)
+
+
+def test_a_mistake_in_a_source_is_shown(arguments: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "Tariff.sol").write_text(TARIFF.replace("= 2", "= two"))
+    assert_refused("contract_compile", arguments, tmp_path, "Tariff.sol:4", "Undeclared identifier")
+
+
+def test_two_sources_of_one_name_are_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/Base.sol").write_text(BASE)
+    sources = [*arguments["sources"], str(tmp_path / "other/Base.sol")]
+    assert_refused("contract_compile", {**arguments, "sources": sources}, tmp_path, "two sources are called Base.sol")

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""contract_deploy on a real chain."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy, _genesis
+from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
+from support.sealed import SealedChain
+
+CHECKOUT = Path(__file__).parents[4]
+ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
+SALTS = itertools.count(1)
+"""Each test deploys at an address of its own."""
+
+
+@pytest.fixture
+def arguments(sealed_chain: SealedChain, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "rpc_url": sealed_chain.url,
+        "artifact": json.loads(ARTIFACT.read_text()),
+        "arguments": [sealed_chain.admin.address],
+        "salt": hex(next(SALTS)),
+        "keystore": str(sealed_chain.keystore),
+        "password_file": str(sealed_chain.password_file),
+        "deployments_dir": str(tmp_path / "deployments"),
+    }
+
+
+def test_a_contract_is_deployed_once_and_recorded(
+    sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    real, again = assert_check_mode_is_truthful("contract_deploy", arguments, tmp_path)
+    web3 = sealed_chain.web3
+    assert web3.eth.contract(real["address"], abi=arguments["artifact"]["abi"]).functions.admin().call() == (
+        sealed_chain.admin.address
+    )
+    receipt = web3.eth.get_transaction_receipt(real["transaction"])
+    assert receipt["blockNumber"] == real["block"] == again["block"]
+    assert real["record_file"] == str(tmp_path / "deployments/1337/EnergyMarket.json")
+    record = json.loads(Path(real["record_file"]).read_text())
+    assert {name: record[name] for name in ("address", "block", "transaction", "chain_id")} == {
+        name: real[name] for name in ("address", "block", "transaction", "chain_id")
+    }
+    artifact = json.loads(Path(real["artifact_file"]).read_text())
+    assert artifact["networks"] == {"1337": {"address": real["address"], "transactionHash": real["transaction"]}}
+
+
+def test_a_lost_record_is_made_anew_as_it_was(arguments: dict[str, Any], tmp_path: Path) -> None:
+    real = run_module("contract_deploy", arguments)
+    before = tree(tmp_path)
+    shutil.rmtree(arguments["deployments_dir"])
+    healed, _ = assert_check_mode_is_truthful("contract_deploy", arguments, tmp_path)
+    assert healed["changed"] is True
+    assert healed["transaction"] == real["transaction"]
+    assert tree(tmp_path) == before
+
+
+def test_a_record_of_a_chain_that_was_reset_is_corrected(arguments: dict[str, Any], tmp_path: Path) -> None:
+    real = run_module("contract_deploy", arguments)
+    file = Path(real["record_file"])
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "block": 12345, "transaction": "0x" + "12" * 32}))
+    healed, _ = assert_check_mode_is_truthful("contract_deploy", arguments, tmp_path)
+    assert json.loads(file.read_text()) == record
+    assert healed["block"] == real["block"]
+
+
+def test_the_artifact_may_be_a_file(arguments: dict[str, Any]) -> None:
+    by_value = run_module("contract_deploy", arguments, check=True)
+    del arguments["artifact"]
+    by_file = run_module("contract_deploy", {**arguments, "artifact_file": str(ARTIFACT)}, check=True)
+    assert by_file == by_value
+
+
+def test_check_mode_predicts_the_address_without_a_node(arguments: dict[str, Any]) -> None:
+    with_node = run_module("contract_deploy", arguments, check=True)
+    absent = {**arguments, "rpc_url": "http://127.0.0.1:1", "keystore": "/absent", "password_file": "/absent"}
+    answer = run_module("contract_deploy", absent, check=True)
+    assert answer["address"] == with_node["address"]
+    assert answer["changed"] is True
+    assert answer["block"] is None
+    assert "would be deployed after a node answers" in answer["message"]
+
+
+def test_check_mode_bears_an_argument_that_is_not_known_yet(arguments: dict[str, Any]) -> None:
+    answer = run_module("contract_deploy", {**arguments, "arguments": [None]}, check=True)
+    assert answer["changed"] is True
+    assert answer["address"] is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rpc_url": "http://127.0.0.1:1"}, ["no Ethereum node answers at http://127.0.0.1:1"]),
+        ({"arguments": []}, ["takes 1 arguments, not 0"]),
+        ({"arguments": ["0x12"]}, ["EnergyMarket cannot be deployed"]),
+        ({"arguments": ["0x" + "00" * 20]}, ["the constructor of EnergyMarket fails"]),
+        ({"salt": "0x" + "00" * 33}, ["at most 32 bytes"]),
+        ({"artifact": {"contractName": "Nothing", "abi": [{}], "bytecode": ""}}, ["Nothing has no bytecode"]),
+        ({"keystore": "/absent"}, ["/absent cannot be read"]),
+        ({"password_file": "/dev/null"}, ["cannot be unlocked with /dev/null"]),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    arguments: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], words: list[str]
+) -> None:
+    assert_refused("contract_deploy", {**arguments, **wrong}, tmp_path, *words)
+
+
+def test_no_secret_is_in_an_answer(sealed_chain: SealedChain, arguments: dict[str, Any]) -> None:
+    answer = json.dumps(run_module("contract_deploy", arguments))
+    assert sealed_chain.admin.key.hex() not in answer
+    assert sealed_chain.password_file.read_text().strip() not in answer
+
+
+def test_the_genesis_has_the_proxy_that_is_used() -> None:
+    assert _contract_deploy.PROXY.lower() == _genesis.CREATE2_PROXY

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""energy_market on a real chain."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
+from support.sealed import SealedChain
+from web3.contract import Contract
+
+CHECKOUT = Path(__file__).parents[4]
+ARTIFACT = json.loads((CHECKOUT / "contracts/artifacts/EnergyMarket.json").read_text())
+SALTS = itertools.count(1_000_000)
+ETHER = 10**18
+
+
+@pytest.fixture
+def arguments(sealed_chain: SealedChain, tmp_path: Path) -> dict[str, Any]:
+    """A market that stands and is empty, with an operator and five actors to come."""
+    key = {"keystore": str(sealed_chain.keystore), "password_file": str(sealed_chain.password_file)}
+    deployed = run_module(
+        "contract_deploy",
+        {
+            **key,
+            "rpc_url": sealed_chain.url,
+            "artifact": ARTIFACT,
+            "arguments": [sealed_chain.admin.address],
+            "salt": hex(next(SALTS)),
+            "deployments_dir": str(tmp_path / "deployments"),
+        },
+    )
+    kinds = ["Load", "PV", "CHP", "Battery", "Grid"]
+    return {
+        **key,
+        "rpc_url": sealed_chain.url,
+        "address": deployed["address"],
+        "abi": ARTIFACT["abi"],
+        "from_block": deployed["block"],
+        "operator": Account.create().address,
+        "operator_gas_wei": 2 * ETHER,
+        "actors": [
+            {"name": kind.lower(), "kind": kind, "address": Account.create().address, "deposit_wei": 100 * ETHER}
+            for kind in kinds
+        ],
+    }
+
+
+def contract(sealed_chain: SealedChain, arguments: dict[str, Any]) -> Contract:
+    return sealed_chain.web3.eth.contract(arguments["address"], abi=ARTIFACT["abi"])
+
+
+def test_a_market_is_set_up_in_one_block(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
+    real, again = assert_check_mode_is_truthful("energy_market", arguments, tmp_path)
+    market, web3 = contract(sealed_chain, arguments), sealed_chain.web3
+    for place, actor in enumerate(arguments["actors"]):
+        assert market.functions.actorAt(place).call() == [actor["address"], place, actor["name"]]
+        assert market.functions.balanceOf(actor["address"]).call() == 100 * ETHER
+    assert market.functions.isOperator(arguments["operator"]).call() is True
+    assert web3.eth.get_balance(arguments["operator"]) == 2 * ETHER
+    assert again["market"] == real["market"]
+    assert len(real["transactions"]) == 8
+    assert len({web3.eth.get_transaction(sent)["blockNumber"] for sent in real["transactions"]}) == 1
+
+
+def test_only_what_is_missing_is_sent(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
+    few = {**arguments, "actors": arguments["actors"][:2]}
+    run_module("energy_market", few)
+    more = [dict(actor) for actor in arguments["actors"][:3]]
+    more[0]["deposit_wei"] += 5
+    more[1]["deposit_wei"] -= 5
+    real, _ = assert_check_mode_is_truthful("energy_market", {**arguments, "actors": more}, tmp_path)
+    assert len(real["transactions"]) == 3
+    balance = contract(sealed_chain, arguments).functions.balanceOf
+    assert balance(more[0]["address"]).call() == 100 * ETHER + 5
+    assert balance(more[1]["address"]).call() == 100 * ETHER
+
+
+def test_the_operator_is_topped_up_below_half(arguments: dict[str, Any], tmp_path: Path) -> None:
+    few = {**arguments, "actors": []}
+    run_module("energy_market", few)
+    enough = run_module("energy_market", {**few, "operator_gas_wei": 4 * ETHER})
+    assert enough["changed"] is False
+    real, _ = assert_check_mode_is_truthful("energy_market", {**few, "operator_gas_wei": 4 * ETHER + 2}, tmp_path)
+    assert real["market"]["operator_wei"] == 4 * ETHER + 2
+
+
+def test_an_actor_without_a_name_in_ascii_fits_its_gas(arguments: dict[str, Any]) -> None:
+    actor = {**arguments["actors"][0], "name": "Wärme ✓ " * 40}
+    answer = run_module("energy_market", {**arguments, "actors": [actor]})
+    assert not answer.get("failed"), answer
+
+
+@pytest.mark.parametrize(
+    ("early", "words"),
+    [
+        ({"address": None}, "after the addresses"),
+        ({"operator": None}, "after the addresses"),
+        ({"rpc_url": "http://127.0.0.1:1"}, "after a node answers"),
+        ({"address": "0x" + "12" * 20}, "after the market is deployed"),
+    ],
+)
+def test_check_mode_says_what_has_to_be_there_first(
+    arguments: dict[str, Any], early: dict[str, Any], words: str
+) -> None:
+    answer = run_module("energy_market", {**arguments, **early}, check=True)
+    assert answer["changed"] is True
+    assert words in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"address": None}, ["an address is missing"]),
+        ({"rpc_url": "http://127.0.0.1:1"}, ["no Ethereum node answers"]),
+        ({"address": "0x" + "12" * 20}, ["no market stands at"]),
+        ({"operator": "0x12"}, ["0x12 is not an address; correct that of the operator"]),
+        ({"keystore": "/absent"}, ["/absent cannot be read"]),
+        ({"operator_gas_wei": 10**30}, ["and needs"]),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    arguments: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], words: list[str]
+) -> None:
+    assert_refused("energy_market", {**arguments, **wrong}, tmp_path, *words)
+
+
+def test_an_actor_stays_what_it_is(arguments: dict[str, Any], tmp_path: Path) -> None:
+    run_module("energy_market", arguments)
+    actor = {**arguments["actors"][0], "kind": "PV"}
+    words = ["is registered as Load load and cannot become PV load"]
+    assert_refused("energy_market", {**arguments, "actors": [actor]}, tmp_path, *words)
+
+
+def test_only_the_admin_sets_it_up(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
+    stranger = Account.create()
+    keystore = tmp_path / "keystore"
+    keystore.mkdir()
+    (keystore / "key").write_text(json.dumps(stranger.encrypt("x", iterations=2)))
+    password_file = tmp_path / "password"
+    password_file.write_text("x\n")
+    wrong = {**arguments, "keystore": str(keystore), "password_file": str(password_file)}
+    assert_refused(
+        "energy_market", wrong, tmp_path, sealed_chain.admin.address, Web3.to_checksum_address(stranger.address)
+    )
