@@ -176,7 +176,7 @@ class MarketChain:
         try:
             yield
         except (Web3Exception, aiohttp.ClientError, OSError, ValueError) as error:
-            raise ChainError(f"the node at {self._rpc_url} does not do it: {error or type(error).__name__}") from error
+            raise ChainError(f"the node at {self._rpc_url} cannot be used: {error or type(error).__name__}") from error
 
     def _reason(self, error: ContractLogicError) -> str:
         """Say why the contract reverts: its custom error with its values, or its own words."""

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--start-slot", type=int, help="the first slot (default: the present one)")
     simulate.add_argument("--slot-s", type=_positive, default=900, help="the length of a slot in seconds")
     simulate.add_argument("--interval-s", type=float, default=15.0, help="seconds from one data set to the next")
-    simulate.add_argument("--settle-s", type=float, default=120.0, help="how long to wait for what is not settled")
+    simulate.add_argument("--settle-s", type=float, default=300.0, help="how long to wait for what is not settled")
     simulate.add_argument(
         "--seed", type=int, default=2018, help="the same seed plays the same weather and the same people"
     )

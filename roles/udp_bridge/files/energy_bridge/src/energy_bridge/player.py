@@ -22,7 +22,7 @@ from energy_bridge.wire import RejectionError, decode_answer, encode_reading
 
 __all__ = ["Source", "play"]
 
-REPEAT_FIRST_S, REPEAT_LAST_S = 0.5, 8.0  # until it is acknowledged, twice as long each time
+REPEAT_FIRST_S, REPEAT_LAST_S = 0.5, 4.0  # until it is acknowledged, twice as long each time
 ASK_FIRST_S, ASK_LAST_S = 2.0, 4.0  # then the repetition only asks whether it is settled
 
 ACKNOWLEDGED = {"stored", "late", "superseded", "batched", "settled", "refused"}
