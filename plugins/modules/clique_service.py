@@ -164,63 +164,64 @@ log:
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._service import State, apply, check_name, define
 from ansible_collections.smartenergy.clique.plugins.module_utils._supervisor import Supervisor, default_supervisord
 
+ARGUMENT_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+    "manager": {"type": "str", "choices": ["supervisor"], "default": "supervisor"},
+    "directory": {"type": "path", "required": True},
+    "argv": {"type": "list", "elements": "str"},
+    "environment": {"type": "dict", "default": {}},
+    "working_directory": {"type": "path"},
+    "stop_signal": {"type": "str", "choices": ["INT", "TERM", "QUIT", "HUP", "USR1", "USR2"], "default": "INT"},
+    "stop_timeout_s": {"type": "int", "default": 180},
+    "watch": {"type": "list", "elements": "path", "default": []},
+    "checksums": {"type": "dict", "default": {}},
+    "restart": {"type": "bool", "default": True},
+    "supervisord": {"type": "path"},
+}
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
-            "manager": {"type": "str", "choices": ["supervisor"], "default": "supervisor"},
-            "directory": {"type": "path", "required": True},
-            "argv": {"type": "list", "elements": "str"},
-            "environment": {"type": "dict", "default": {}},
-            "working_directory": {"type": "path"},
-            "stop_signal": {
-                "type": "str",
-                "choices": ["INT", "TERM", "QUIT", "HUP", "USR1", "USR2"],
-                "default": "INT",
-            },
-            "stop_timeout_s": {"type": "int", "default": 180},
-            "watch": {"type": "list", "elements": "path", "default": []},
-            "checksums": {"type": "dict", "default": {}},
-            "restart": {"type": "bool", "default": True},
-            "supervisord": {"type": "path"},
-        },
-        required_if=[("state", "started", ["argv"])],
-        supports_check_mode=True,
-    )
-    asked, check = module.params, module.check_mode
+
+def ensure(asked: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
+    """Make the service what is asked for, or in check mode say what that would do; raises CliqueError."""
     state = State(asked["state"])
     directory = Path(os.path.realpath(asked["directory"]))
     supervisord = Path(asked["supervisord"]) if asked["supervisord"] else default_supervisord()
+    manager = Supervisor(directory, check_name(asked["name"]), supervisord, time)
+    definition = define(asked["name"], asked, directory=directory, check=check) if state is State.STARTED else None
+    with manager.alone():
+        outcome = apply(manager, definition, state=state, restart=asked["restart"], check=check)
+    return {
+        "changed": bool(outcome.plan.steps),
+        "running": outcome.running,
+        "pid": outcome.pid,
+        "started": outcome.plan.started,
+        "restarted": outcome.plan.restarted,
+        "restart_pending": outcome.plan.restart_pending,
+        "definition_digest": definition and definition.digest,
+        "running_digest": outcome.running_digest,
+        "log": str(manager.log),
+        "diff": {"before": outcome.before, "after": outcome.after},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, required_if=[("state", "started", ["argv"])], supports_check_mode=True
+    )
     try:
-        manager = Supervisor(directory, check_name(asked["name"]), supervisord, time)
-        definition = None
-        if state is State.STARTED:
-            definition = define(asked["name"], asked, directory=directory, check=check)
-        with manager.alone():
-            outcome = apply(manager, definition, state=state, restart=asked["restart"], check=check)
+        result = ensure(module.params, check=module.check_mode)
     except CliqueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=bool(outcome.plan.steps),
-        running=outcome.running,
-        pid=outcome.pid,
-        started=outcome.plan.started,
-        restarted=outcome.plan.restarted,
-        restart_pending=outcome.plan.restart_pending,
-        definition_digest=definition and definition.digest,
-        running_digest=outcome.running_digest,
-        log=str(manager.log),
-        diff={"before": outcome.before, "after": outcome.after},
-    )
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
