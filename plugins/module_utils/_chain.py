@@ -134,7 +134,7 @@ def send_all(web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeou
     for call, done in zip(calls, receipts, strict=True):
         if done["status"] != 1:
             reason = f"0x{done['transactionHash'].hex()} in block {done['blockNumber']}"
-            raise ChainError(f"the contract refused to {call.purpose} ({reason}); nothing after it was undone")
+            raise ChainError(f"the contract refused to {call.purpose} ({reason}); what else was sent stays in effect")
     return receipts
 
 

@@ -48,13 +48,6 @@ def test_another_source_gives_another_artifact(arguments: dict[str, Any], tmp_pa
     assert '"bytecode"' in real["diff"][0]["before"]
 
 
-def test_the_market_in_the_repository_is_what_it_makes(solc: str, tmp_path: Path) -> None:
-    source = CHECKOUT / "contracts/src/EnergyMarket.sol"
-    run_module("contract_compile", {"sources": [str(source)], "artifacts": str(tmp_path), "solc": solc})
-    made, committed = tmp_path / "EnergyMarket.json", CHECKOUT / "contracts/artifacts/EnergyMarket.json"
-    assert made.read_bytes() == committed.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

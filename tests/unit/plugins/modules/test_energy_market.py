@@ -50,7 +50,8 @@ def arguments(sealed_chain: SealedChain, tmp_path: Path) -> dict[str, Any]:
 
 
 def contract(sealed_chain: SealedChain, arguments: dict[str, Any]) -> Contract:
-    return sealed_chain.web3.eth.contract(arguments["address"], abi=ARTIFACT["abi"])
+    market: Contract = sealed_chain.web3.eth.contract(arguments["address"], abi=ARTIFACT["abi"])
+    return market
 
 
 def test_a_market_is_set_up_in_one_block(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
@@ -143,6 +144,4 @@ def test_only_the_admin_sets_it_up(sealed_chain: SealedChain, arguments: dict[st
     password_file = tmp_path / "password"
     password_file.write_text("x\n")
     wrong = {**arguments, "keystore": str(keystore), "password_file": str(password_file)}
-    assert_refused(
-        "energy_market", wrong, tmp_path, sealed_chain.admin.address, Web3.to_checksum_address(stranger.address)
-    )
+    assert_refused("energy_market", wrong, tmp_path, sealed_chain.admin.address, stranger.address)
