@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +65,7 @@ class Network:
     period_s: int = 2
     variables: Mapping[str, Any] = field(default_factory=dict)
     inventories: tuple[Path, ...] = (CHECKOUT / "inventories/local",)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def play(self, playbook: str = "site.yml", *arguments: str, **variables: Any) -> Run:
         """Run one of the collection's playbooks as a user would; keyword arguments are extra variables."""
@@ -81,7 +83,12 @@ class Network:
         run = subprocess.run(
             [*command, "-e", json.dumps(extra), *arguments],
             cwd=CHECKOUT,
-            env={**os.environ, "ANSIBLE_HOME": str(self.directory / "ansible"), "ANSIBLE_NOCOLOR": "true"},
+            env={
+                **os.environ,
+                **self.environment,
+                "ANSIBLE_HOME": str(self.directory / "ansible"),
+                "ANSIBLE_NOCOLOR": "true",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -145,11 +152,20 @@ class Network:
             variables = dict(entry.decode(errors="replace").split("=", 1) for entry in raw if b"=" in entry)
             directory = variables.get("CLIQUE_SERVICE_DIRECTORY", "")
             if Path(directory).parent == self.directory / "hosts":
-                found[f"{Path(directory).name}/{variables['CLIQUE_SERVICE_NAME']}"] = int(environ.parent.name)
+                service = variables.get("CLIQUE_SERVICE_NAME", "supervisord")
+                found[f"{Path(directory).name}/{service}"] = int(environ.parent.name)
         return found
 
     def stop(self) -> None:
-        """Stop every supervisord of this network and wait until the last process is gone."""
-        for pidfile in self.directory.glob("hosts/*/supervisord.pid"):
-            os.kill(int(pidfile.read_text()), signal.SIGTERM)
-        wait_until("all processes to stop", lambda: not self.processes(), 60)
+        """Stop every supervisord of this network, which stops its programs, and wait until the last process is gone."""
+        asked: set[int] = set()
+
+        def gone() -> bool:
+            running = self.processes()
+            for pid in {pid for name, pid in running.items() if name.endswith("/supervisord")} - asked:
+                asked.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            return not running
+
+        wait_until("all processes to stop", gone, 60)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows of the benchmark: what each means, and how a person and a program read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row before it is measured. The goal is the most that its ratio may be; its value, where it has no peer."""
+
+    meaning: str
+    unit: str
+    goal: float | None = None
+    peer: str | None = None
+
+
+SECONDS, MIB, MODULES = "s", "MiB", "modules"
+KINDS = {
+    "sealing_s": Kind("from nothing to all four signers seen", SECONDS, peer="plain shell script"),
+    "bring_up_s": Kind("the same with market and bridge", SECONDS, 60),
+    "second_run_s": Kind("site.yml again, nothing to do", SECONDS, 30),
+    "bring_up_8_s": Kind("bring-up with eight sealers", SECONDS, 2, "four sealers"),
+    "geth_build_s": Kind("build.yml for one host, cold Go cache", SECONDS, 1.1, "go install"),
+    "module_executions_per_host/first/sealer": Kind("modules sent to a sealer, first run", MODULES, 40),
+    "module_executions_per_host/first/gateway": Kind("to the gateway", MODULES),
+    "module_executions_per_host/first/controller": Kind("on the controller", MODULES),
+    "module_executions_per_host/second/sealer": Kind("modules sent to a sealer, second run", MODULES, 20),
+    "module_executions_per_host/second/gateway": Kind("to the gateway", MODULES),
+    "module_executions_per_host/second/controller": Kind("on the controller", MODULES),
+    "rss_mib/geth-sealer": Kind("resident memory of a sealer's geth", MIB),
+    "rss_mib/geth-gateway": Kind("of the gateway's geth", MIB),
+    "rss_mib/bootnode": Kind("of the bootnode", MIB),
+    "rss_mib/bridge": Kind("of the bridge", MIB),
+    "rss_mib/supervisord": Kind("of a host's supervisord", MIB),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one kind; peer_value has the same unit."""
+
+    name: str
+    value: float
+    peer_value: float | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.name]
+
+    @property
+    def ratio(self) -> float | None:
+        return self.value / self.peer_value if self.peer_value else None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the goal is reached; None where there is none."""
+        judged = self.value if self.kind.peer is None else self.ratio
+        return None if self.kind.goal is None or judged is None else judged <= self.kind.goal
+
+    def as_json(self) -> dict[str, float | str | None]:
+        return {
+            "name": self.name,
+            "value": _rounded(self.value),
+            "unit": self.kind.unit,
+            "peer": self.kind.peer,
+            "peer_value": _rounded(self.peer_value),
+            "ratio": _rounded(self.ratio),
+            "goal": self.kind.goal,
+        }
+
+
+def from_json(entry: dict[str, float | str | None]) -> Row:
+    """Read a row back from build/bench.json."""
+    peer_value = entry["peer_value"]
+    return Row(str(entry["name"]), float(entry["value"] or 0), None if peer_value is None else float(peer_value))
+
+
+def select(words: Sequence[str]) -> list[str]:
+    """Names of the rows that are asked for by name or by how their names begin; all of them where nothing is asked."""
+    chosen = set()
+    for word in words:
+        found = {word} & KINDS.keys() or {name for name in KINDS if name.startswith(word)}
+        if not found:
+            raise ValueError(f"there is no row {word}; the rows are {', '.join(KINDS)}")
+        chosen |= found
+    return [name for name in KINDS if name in chosen or not words]
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows for a terminal."""
+    lines = [("", "here", "instead", "ratio", "goal", ""), *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    rule = "─" * (sum(widths) + 10)
+    head, *body = ("  ".join(_aligned(line, widths)).rstrip() for line in lines)
+    return "\n".join([rule, head, rule, *body, rule])
+
+
+def markdown(rows: Iterable[Row]) -> str:
+    """The rows as docs/benchmarks.md has them."""
+    head = ["| row | what | here | instead | ratio | goal |", "|---|---|--:|--:|--:|--:|"]
+    lines = ((f"`{row.name}`", *_cells(row)) for row in rows)
+    return "\n".join([*head, *(f"| {' | '.join(line[:-1])} {line[-1]}".rstrip() + " |" for line in lines)])
+
+
+def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
+    """Meaning, value, the peer and its value, ratio, goal, and whether it is reached."""
+    kind = row.kind
+    peer = "" if row.peer_value is None else f"{kind.peer} {_quantity(row.peer_value, kind.unit)}"
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    goal = "" if kind.goal is None else f"≤ {kind.goal:g}{'' if kind.peer else ' ' + kind.unit}"
+    mark = {True: "✓", False: "✗", None: ""}[row.reached]
+    return kind.meaning, _quantity(row.value, kind.unit), peer, ratio, goal, mark
+
+
+def _quantity(value: float, unit: str) -> str:
+    return f"{value:.0f} {unit}" if unit == MODULES else f"{value:.1f} {unit}"
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """What it is stands left, figures stand right."""
+    return [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
