@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
@@ -51,6 +52,7 @@ class View:
     genesis_hash: str
     signers: tuple[str, ...] | None = None
     peers: int | None = None
+    peer_public_keys: tuple[str, ...] | None = None
     votes: dict[str, bool] | None = None
     chain_config: dict[str, Any] | None = None
 
@@ -100,12 +102,13 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
 
     With since the blocks reach back to the one after it, at most a thousand.
     """
-    latest, genesis, snapshot, peers, votes, node = rpc.batch(
+    latest, genesis, snapshot, peer_count, peers, votes, node = rpc.batch(
         [
             Call("eth_getHeaderByNumber", ("latest",)),
             Call("eth_getHeaderByNumber", ("0x0",)),
             Call("clique_getSnapshot", (), optional=True),
             Call("net_peerCount", (), optional=True),
+            Call("admin_peers", (), optional=True),
             Call("clique_proposals", (), optional=True),
             Call("admin_nodeInfo", (), optional=True),
         ]
@@ -121,7 +124,8 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
         window=window,
         genesis_hash=genesis["hash"],
         signers=signers,
-        peers=None if peers is None else int(peers, 16),
+        peers=None if peer_count is None else int(peer_count, 16),
+        peer_public_keys=None if peers is None else tuple(sorted(urlsplit(peer["enode"]).username or "" for peer in peers)),
         votes=None if votes is None else {checksum_address(address): vote for address, vote in votes.items()},
         chain_config=None if node is None else node["protocols"]["eth"]["config"],
     )
@@ -176,7 +180,7 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
 def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
-        keys = "head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers votes"
+        keys = "head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys votes"
         return {"running": False, **dict.fromkeys(keys.split())}
     recent = view.recent
     head = view.head
@@ -190,6 +194,7 @@ def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
         "in_turn_share": sum(block.in_turn for block in recent) / len(recent) if recent else None,
         "last_sealed_by": head.sealer,
         "peers": view.peers,
+        "peer_public_keys": None if view.peer_public_keys is None else list(view.peer_public_keys),
         "votes": view.votes,
     }
 

@@ -116,6 +116,11 @@ peers:
   description: How many peers the node has.
   type: int
   returned: always
+peer_public_keys:
+  description: The node public keys of these peers, as M(smartenergy.clique.geth_node_key) names them.
+  type: list
+  elements: str
+  returned: always
 votes:
   description: The proposals that this node votes for, true to authorise an address and false to remove it.
   type: dict

@@ -74,6 +74,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ansible_facts:
+  description: C(architecture), the machine's kind as M(ansible.builtin.setup) names it, so that it need not be asked again.
+  type: dict
+  returned: success
 problems:
   description: Everything that is in the way, a sentence each.
   type: list
@@ -82,6 +86,7 @@ problems:
   sample: ["TCP port 30311 on 192.0.2.11 is held by process 712 (/usr/bin/foo): end it or choose other ports."]
 """
 
+import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
@@ -138,7 +143,7 @@ def main() -> None:
         module.fail_json(msg=str(error), problems=[])
     if found:
         module.fail_json(msg=" ".join(found), problems=found)
-    module.exit_json(changed=False, problems=[])
+    module.exit_json(changed=False, problems=[], ansible_facts={"architecture": os.uname().machine})
 
 
 if __name__ == "__main__":

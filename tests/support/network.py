@@ -156,6 +156,11 @@ class Network:
                 found[f"{Path(directory).name}/{service}"] = int(environ.parent.name)
         return found
 
+    def stop_host(self, name: str) -> None:
+        """Stop one host's supervisord and wait until its last process is gone."""
+        os.kill(int((self.host(name) / "supervisord.pid").read_text()), signal.SIGTERM)
+        wait_until(f"{name} to stop", lambda: not [key for key in self.processes() if key.startswith(f"{name}/")], 60)
+
     def stop(self) -> None:
         """Stop every supervisord of this network, which stops its programs, and wait until the last process is gone."""
         asked: set[int] = set()
