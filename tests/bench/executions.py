@@ -5,9 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-# A module is started as a file, or through Python's standard input where pipelining is on. What else is executed are
-# the shell commands around it: folders made, modes set, folders removed.
-EXECUTION = re.compile(r"^<([^>]+)> EXEC .*(?:/AnsiballZ_\w+\.py|/python[\d.]* && sleep 0)", re.MULTILINE)
+# Python is given a module as a file, or on its standard input where pipelining is on. What else is executed are shell
+# commands around it: folders made, modes set, folders removed.
+EXECUTION = re.compile(
+    r"""^<([^>]+)> [ ] EXEC [ ] .* /python[\d.]* ["'\ ]+ (?: \S.*/AnsiballZ_\w+\.py ["'\ ]+ )? && [ ] sleep""",
+    re.MULTILINE | re.VERBOSE,
+)
 
 
 def count(output: str) -> Mapping[str, int]:

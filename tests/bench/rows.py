@@ -102,7 +102,7 @@ def markdown(rows: Iterable[Row]) -> str:
     """The rows as docs/benchmarks.md has them."""
     head = ["| row | what | here | instead | ratio | goal |", "|---|---|--:|--:|--:|--:|"]
     lines = ((f"`{row.name}`", *_cells(row)) for row in rows)
-    return "\n".join([*head, *(f"| {' | '.join(line[:-1])} {line[-1]}".rstrip() + " |" for line in lines)])
+    return "\n".join([*head, *(f"| {' | '.join([*line[:-2], ' '.join(line[-2:]).strip()])} |" for line in lines)])
 
 
 def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
