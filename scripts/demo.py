@@ -26,11 +26,14 @@ SITE_LOG = DEMO / "log/site.log"
 BRIDGE = DEMO / "hosts/gateway/bridge"
 REPORT = DEMO / "simulation.json"
 
-BASE_PORT = 30310
+BASE_PORT, PORTS = 30310, 100
 CHAIN_ID = 1337
+DAY_S, SLOTS_PER_DAY = 86400, 96
+FIRST_SLOT = 36  # 9 o'clock, when there is sun
 INTERVAL_S = 2
-SETTLE_S = 180
+SETTLE_S = 300
 PHASES = ("geth", "network", "contracts", "bridge")
+SUPERVISOR = "supervisord"
 SHUTDOWN_S = 200  # geth gets 180 s to write its state
 
 
@@ -39,14 +42,15 @@ SHUTDOWN_S = 200  # geth gets 180 s to write its state
 
 def up(options: argparse.Namespace) -> None:
     """Make the environment, then everything else inside it."""
+    base_port = options.base_port or recorded_base_port()
     if not running_in_environment():
         environment.check_machine()
+        check_ports(base_port)
         since = time.monotonic()
         environment.make([])
         environment_s = f"{time.monotonic() - since:.1f}"
         python = str(VENV / "bin/python")
         os.execv(python, [python, __file__, *sys.argv[1:], "--environment-s", environment_s])  # noqa: S606
-    base_port = options.base_port or recorded_base_port()
     (DEMO / "tmp").mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(json.dumps({"base_port": base_port}))
     seconds = {"environment": options.environment_s, **site(base_port)}
@@ -62,6 +66,17 @@ def running_in_environment() -> bool:
 
 def recorded_base_port() -> int:
     return int(json.loads(SETTINGS.read_text())["base_port"]) if SETTINGS.exists() else BASE_PORT
+
+
+def check_ports(base_port: int) -> None:
+    """Name every foreign process that holds one of the network's ports."""
+    from _preflight import Port, Requirements, problems  # noqa: PLC0415
+
+    ports = (Port(base_port + n, protocol, "127.0.0.1") for n in range(PORTS) for protocol in ("tcp", "udp"))
+    if found := problems(Requirements(DEMO / "hosts", tuple(ports))):
+        stop(
+            "\n".join([*found, f"The demo takes {PORTS} ports; others are chosen like this: make demo BASE_PORT=31310"])
+        )
 
 
 def child_environment() -> "dict[str, str]":
@@ -81,6 +96,14 @@ def site(base_port: int) -> "dict[str, float]":
     command = [str(VENV / "bin/ansible-playbook"), "-i", "inventories/local", "playbooks/site.yml", "-e", extra]
     seconds = dict.fromkeys(PHASES, 0.0)
     phase, since, failed = PHASES[0], time.monotonic(), False
+    said = ""
+
+    def say(text: str) -> None:
+        nonlocal said
+        if text != said:  # a play that takes its hosts one by one comes back for each of them
+            print(text, flush=True)
+        said = text
+
     SITE_LOG.parent.mkdir(exist_ok=True)
     run = subprocess.Popen(
         command,
@@ -97,13 +120,13 @@ def site(base_port: int) -> "dict[str, float]":
             failed = failed or line.startswith(("fatal:", "[ERROR]"))
             if failed:
                 print(line, end="", flush=True)
-            elif play := re.match(r"PLAY \[(\w+): (.*)\]", line):
+            elif play := re.match(r"PLAY \[((\w+): .*)\]", line):
                 now = time.monotonic()
                 seconds[phase] += now - since
-                phase, since = play[1].lower() if play[1].lower() in PHASES else phase, now
-                print(f"\n{play[1]}: {play[2]}", flush=True)
-            elif task := re.match(r"TASK \[(?:smartenergy\.clique\.)?(.*)\]", line):
-                print(f"  · {task[1]}", flush=True)
+                phase, since = play[2].lower() if play[2].lower() in PHASES else phase, now
+                say(f"\n{play[1]}")
+            elif (task := re.match(r"TASK \[(?:\S+ : )?(.*)\]", line)) and not task[1].startswith("Validating"):
+                say(f"  · {task[1]}")
     seconds[phase] += time.monotonic() - since
     if run.returncode != 0:
         stop(f"the network could not be brought up; why is said above, and all of it stands in {SITE_LOG}")
@@ -129,13 +152,11 @@ def simulate(base_port: int, slots: int) -> None:
         "--bridge": f"127.0.0.1:{base_port + 91}",
         "--source-keys": BRIDGE / "source-keys.json",
         "--slots": slots,
+        "--start-slot": bridge_status()["next_slot"] or int(time.time()) // DAY_S * SLOTS_PER_DAY + FIRST_SLOT,
         "--interval-s": INTERVAL_S,
         "--settle-s": SETTLE_S,
         "--report": REPORT,
     }
-    next_slot = bridge_status()["next_slot"]
-    if next_slot is not None:
-        arguments["--start-slot"] = next_slot
     command = bridge_command("simulate", *(str(word) for pair in arguments.items() for word in pair))
     if subprocess.run(command, check=False).returncode != 0:
         stop(f"not every reading has settled (above); the bridge's log: {DEMO / 'hosts/gateway/log/bridge.log'}")
@@ -211,62 +232,46 @@ def status(_options: argparse.Namespace) -> None:
     running = processes()
     if not running:
         stop("no demo is running here; start one: make demo")
-    names = ", ".join(sorted(f"{host}/{service}" for host, service in running.values()))
-    print(f"Processes   {len(running)}: {names}")
+    services = sorted(name for name in running.values() if not name.endswith(f"/{SUPERVISOR}"))
+    print(f"Processes   {', '.join(services)}")
     print(look(recorded_base_port())[0])
 
 
 # --- taking it down ---------------------------------------------------------------------------------------------------
 
 
-def processes() -> "dict[int, tuple[str, str]]":
-    """Host and service of each process of this demo that runs, by pid: its environment says so."""
+def processes() -> "dict[int, str]":
+    """host/service of each process of this demo that runs, by pid: its environment says so."""
+    from _preflight import environment_of, pids  # noqa: PLC0415
+
     found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            entries = (folder / "environ").read_text(errors="replace").split("\0")
-        except OSError:
-            continue
-        variables = dict(entry.split("=", 1) for entry in entries if "=" in entry)
+    for pid, variables in ((pid, environment_of(pid)) for pid in pids()):
         directory = Path(variables.get("CLIQUE_SERVICE_DIRECTORY", "/"))
         if directory.parent == DEMO / "hosts":
-            found[int(folder.name)] = (directory.name, variables["CLIQUE_SERVICE_NAME"])
+            found[pid] = f"{directory.name}/{variables.get('CLIQUE_SERVICE_NAME', SUPERVISOR)}"
     return found
 
 
-def supervisors() -> "list[int]":
-    """Pids of the hosts' supervisords that run."""
-    pids = [int(path.read_text()) for path in DEMO.glob("hosts/*/supervisord.pid")]
-    return [pid for pid in pids if "supervisord" in command_line(pid)]
-
-
-def command_line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
+def wait_until_gone(pids: "set[int]") -> None:
+    deadline = time.monotonic() + SHUTDOWN_S
+    while pids & set(processes()) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def down(_options: argparse.Namespace) -> None:
     """Stop every process of the demo and keep its data; geth gets the time to write its state."""
     before = processes()
-    for pid in supervisors():
+    supervisors = {pid for pid, name in before.items() if name.endswith(f"/{SUPERVISOR}")}
+    for pid in supervisors:
         os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + SHUTDOWN_S
-    while supervisors() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    # What outlived a supervisord that was killed.
-    for pid in processes():
-        os.kill(pid, signal.SIGINT)
-    while processes() and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_until_gone(supervisors)
+    orphans = set(processes())  # what outlived a supervisord that was killed
+    for pid in orphans:
+        os.kill(pid, signal.SIGTERM)
+    wait_until_gone(orphans)
     if left := processes():
         stop(f"these processes do not stop: {', '.join(map(str, left))}; their logs are in {DEMO / 'hosts'}")
-    print(
-        f"{len(before)} processes stopped; .demo keeps the chain, and `make demo` continues it"
-        if before
-        else "nothing ran"
-    )
+    print("the network is stopped; .demo keeps its chain, and `make demo` continues it" if before else "nothing ran")
 
 
 def clean(options: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ It runs on whatever python3 is found, so it parses on old ones too and uses the 
 
 import argparse
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -14,9 +13,6 @@ import sys
 from pathlib import Path
 
 OLDEST, BEYOND = (3, 11), (3, 14)
-# The longest socket below the checkout: supervisord first binds a name with its pid behind it.
-LONGEST_SOCKET = ".demo/hosts/gateway/supervisor.sock.4194304"
-SOCKET_PATH_MAX = 100
 UNREACHABLE = re.compile(
     r"ConnectTimeoutError|Connection(Refused|Reset)?Error|Failed to establish|Max retries exceeded|NameResolutionError"
     r"|ProxyError|ReadTimeoutError|SSLError|No matching distribution found"
@@ -26,6 +22,7 @@ CHECKOUT = Path(__file__).absolute().parent.parent
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "smartenergy-environment"
 BRIDGE = CHECKOUT / "roles/udp_bridge/files/energy_bridge"
+sys.path.insert(0, str(CHECKOUT / "plugins/module_utils"))  # for _preflight, which needs no collection around it
 
 
 def stop(sentence: str) -> None:
@@ -48,12 +45,11 @@ def check_machine() -> None:
             f"{sys.executable} lacks ensurepip and cannot make a virtual environment; "
             f"on Debian this brings it: apt install python{version}-venv"
         )
-    excess = len(os.fsencode(str(CHECKOUT / LONGEST_SOCKET))) - SOCKET_PATH_MAX
-    if excess > 0:
-        stop(
-            f"the path {CHECKOUT} is {excess} bytes too long for the sockets that live below it; "
-            "move the checkout to a shorter path"
-        )
+    from _preflight import socket_path_problem  # noqa: PLC0415 - does not parse on what was refused above
+
+    problem = socket_path_problem(CHECKOUT / ".demo/hosts/gateway")
+    if problem:
+        stop(problem)
 
 
 def fingerprint(requirements: "list[Path]") -> str:

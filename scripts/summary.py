@@ -113,10 +113,11 @@ def as_text(chain: Chain, sealer_names: Mapping[str, str]) -> str:
         "",
         "Sealers",
     ]
-    for address, blocks in chain.signers.items():
-        bar = "█" * round(20 * blocks / most)
-        lines.append(f"  {sealer_names.get(address, ''):<9} {address}  {blocks:>5} blocks  {bar}")
+    for name, address, blocks in sorted(
+        (sealer_names.get(key, "?"), key, count) for key, count in chain.signers.items()
+    ):
+        lines.append(f"  {name:<9} {address}  {blocks:>5} blocks  {'█' * round(20 * blocks / most)}")
     lines += ["", f"Actors      {'bought less sold':>28} {'balance':>20}"]
     for actor in chain.actors:
-        lines.append(f"  {actor.name:<9} {actor.energy_wh:>+25,} Wh {actor.balance_wei / WEI_PER_ETHER:>14,.4f} ether")
+        lines.append(f"  {actor.name:<9} {actor.energy_wh:>+25,} Wh {actor.balance_wei / WEI_PER_ETHER:>14,.6f} ether")
     return "\n".join(lines)
