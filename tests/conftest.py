@@ -2,6 +2,7 @@
 """What every test may ask for: the real programs, built once by the collection's own module."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
+from support.chain import Chain, one_sealer  # noqa: E402
 from support.modules import run_module  # noqa: E402
 
 
@@ -28,3 +30,10 @@ def geth(binaries: dict[str, Path]) -> Path:
 @pytest.fixture(scope="session")
 def bootnode(binaries: dict[str, Path]) -> Path:
     return binaries["bootnode"]
+
+
+@pytest.fixture(scope="session")
+def chain(geth: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
+    """One chain for all tests; each makes contracts of its own on it."""
+    with one_sealer(geth, tmp_path_factory.mktemp("chain")) as running:
+        yield running

@@ -25,12 +25,6 @@ from web3.contract import Contract
 ETHER = 10**18
 
 
-@pytest.fixture(scope="module")
-def chain(geth: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
-    with one_sealer(geth, tmp_path_factory.mktemp("chain")) as running:
-        yield running
-
-
 class Bridge:
     """A bridge process with its folder, on a market of its own."""
 

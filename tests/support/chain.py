@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A real chain for tests: one geth that seals alone, every second, and EnergyMarket on it as often as wanted.
-
-The deployment proxy stands in its genesis, as in ours.
-"""
+"""A real chain for tests: one geth that seals alone, every second, with the deployment proxy in its genesis."""
 
 from __future__ import annotations
 
@@ -33,17 +30,13 @@ KINDS = {"load": "Load", "pv": "PV", "chp": "CHP", "battery": "Battery", "grid":
 
 @dataclass(frozen=True)
 class Chain:
-    """A running chain. Its admin seals, is unlocked in the node, and owns all ether there is."""
+    """A running chain: where it answers, and its admin, who seals, is unlocked in the node, and owns all ether."""
 
     url: str
     node: Node
     admin: LocalAccount
     keystore: Path
     password_file: Path
-
-    @property
-    def rich(self) -> str:
-        return self.admin.address
 
     @property
     def web3(self) -> Web3:
@@ -54,16 +47,16 @@ class Chain:
     def give(self, account: str, wei: int) -> HexBytes:
         """Send ether without waiting for it."""
         return self.web3.eth.send_transaction(
-            {"from": Web3.to_checksum_address(self.rich), "to": Web3.to_checksum_address(account), "value": Wei(wei)}
+            {"from": self.admin.address, "to": Web3.to_checksum_address(account), "value": Wei(wei)}
         )
 
     def market(self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int]) -> Contract:
         """Deploy EnergyMarket with this operator and these actors (names are kinds), and fund all of them."""
         web3 = self.web3
-        sender: TxParams = {"from": Web3.to_checksum_address(self.rich)}
+        sender: TxParams = {"from": self.admin.address}
         artifact = json.loads(ARTIFACT.read_text())
         factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        receipt = self.wait([factory.constructor(self.rich).transact(sender)])
+        receipt = self.wait([factory.constructor(self.admin.address).transact(sender)])
         assert receipt["contractAddress"] is not None
         contract = web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
         listed = [(account, list(KINDS).index(name), name) for name, account in actors.items()]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from support.chain import Chain
 from support.modules import run_module
-from support.sealed import SealedChain
 
 STRANGER = Account.create().address
 NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
@@ -17,55 +17,50 @@ NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
 
 
 @pytest.fixture
-def datadir(sealed_chain: SealedChain) -> Path:
-    return sealed_chain.keystore.parent
+def ipc(chain: Chain) -> str:
+    return str(chain.node.ipc)
 
 
-@pytest.fixture
-def ipc(datadir: Path) -> str:
-    return str(datadir / "geth.ipc")
-
-
-def test_facts_are_those_that_web3_sees(sealed_chain: SealedChain, ipc: str) -> None:
+def test_facts_are_those_that_web3_sees(chain: Chain, ipc: str) -> None:
     facts = run_module("clique_info", {"ipc": ipc, "wait_for": {"head": 3}, "signers_window": 2, "timeout_s": 30})
-    block = sealed_chain.web3.eth.get_block(facts["head"]["number"])
+    block = chain.web3.eth.get_block(facts["head"]["number"])
     assert facts["changed"] is False
     assert facts["running"] is True
     assert facts["head"]["number"] >= 3
     assert facts["head"]["hash"] == block["hash"].to_0x_hex()
     assert 0 <= facts["head"]["age_s"] <= time.time() - block["timestamp"]
-    assert facts["genesis_hash"] == sealed_chain.web3.eth.get_block(0)["hash"].to_0x_hex()
+    assert facts["genesis_hash"] == chain.web3.eth.get_block(0)["hash"].to_0x_hex()
     assert facts["chain_config"]["clique"] == {"period": 1, "epoch": 30000}
-    assert facts["signers"] == [sealed_chain.admin.address]
-    assert facts["sealed"] == {sealed_chain.admin.address: 2}
+    assert facts["signers"] == [chain.admin.address]
+    assert facts["sealed"] == {chain.admin.address: 2}
     assert (facts["in_turn_share"], facts["last_sealed_by"], facts["peers"], facts["votes"]) == (
         1,
-        sealed_chain.admin.address,
+        chain.admin.address,
         0,
         {},
     )
 
 
-def test_http_offers_less_and_the_rest_is_null(sealed_chain: SealedChain) -> None:
-    facts = run_module("clique_info", {"url": sealed_chain.url})
+def test_http_offers_less_and_the_rest_is_null(chain: Chain) -> None:
+    facts = run_module("clique_info", {"url": chain.url})
     assert facts["running"] is True
     assert (facts["signers"], facts["sealed"], facts["chain_config"], facts["votes"]) == (None, None, None, None)
 
 
-def test_waits_for_a_seal_after_now(sealed_chain: SealedChain, ipc: str) -> None:
+def test_waits_for_a_seal_after_now(chain: Chain, ipc: str) -> None:
     wait_for = {
-        "signer_sealed": sealed_chain.admin.address.lower(),
-        "signers_seen": [sealed_chain.admin.address.lower()],
+        "signer_sealed": chain.admin.address.lower(),
+        "signers_seen": [chain.admin.address.lower()],
     }
-    before = sealed_chain.web3.eth.block_number
+    before = chain.web3.eth.block_number
     facts = run_module("clique_info", {"ipc": ipc, "wait_for": wait_for, "timeout_s": 30})
     assert facts["head"]["number"] > before
     assert run_module("clique_info", {"ipc": ipc, "wait_for": {**wait_for, "since_head": 0}})["running"] is True
 
 
-def test_a_failed_wait_shows_its_evidence(sealed_chain: SealedChain, ipc: str, datadir: Path) -> None:
-    log = datadir.with_suffix(".log")
-    wait_for = {"peers": 1, "signers_seen": [sealed_chain.admin.address, STRANGER]}
+def test_a_failed_wait_shows_its_evidence(chain: Chain, ipc: str) -> None:
+    log = chain.node.log
+    wait_for = {"peers": 1, "signers_seen": [chain.admin.address, STRANGER]}
     answer = run_module("clique_info", {"ipc": ipc, "wait_for": wait_for, "timeout_s": 1, "log_file": str(log)})
     assert answer["failed"] is True
     assert "after 1 s this node still lacks 1 peers; and" in answer["msg"]
@@ -73,8 +68,8 @@ def test_a_failed_wait_shows_its_evidence(sealed_chain: SealedChain, ipc: str, d
     shown = answer["msg"].split(f"The last lines of {log}:\n")[1]
     assert len(shown.splitlines()) == 15
     assert shown in log.read_text()
-    assert f"blocks were sealed by {sealed_chain.admin.address}" in answer["msg"]
-    assert answer["sealed"][sealed_chain.admin.address] > 0
+    assert f"blocks were sealed by {chain.admin.address}" in answer["msg"]
+    assert answer["sealed"][chain.admin.address] > 0
 
 
 def test_check_mode_waits_for_nothing(ipc: str, tmp_path: Path) -> None:

@@ -9,35 +9,31 @@ from typing import Any
 
 import pytest
 from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy, _genesis
+from support.chain import ARTIFACT, Chain
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
-from support.sealed import SealedChain
 
-CHECKOUT = Path(__file__).parents[4]
-ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
 SALTS = itertools.count(1)
 """Each test deploys at an address of its own."""
 
 
 @pytest.fixture
-def arguments(sealed_chain: SealedChain, tmp_path: Path) -> dict[str, Any]:
+def arguments(chain: Chain, tmp_path: Path) -> dict[str, Any]:
     return {
-        "rpc_url": sealed_chain.url,
+        "rpc_url": chain.url,
         "artifact": json.loads(ARTIFACT.read_text()),
-        "arguments": [sealed_chain.admin.address],
+        "arguments": [chain.admin.address],
         "salt": hex(next(SALTS)),
-        "keystore": str(sealed_chain.keystore),
-        "password_file": str(sealed_chain.password_file),
+        "keystore": str(chain.keystore),
+        "password_file": str(chain.password_file),
         "deployments_dir": str(tmp_path / "deployments"),
     }
 
 
-def test_a_contract_is_deployed_once_and_recorded(
-    sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_contract_is_deployed_once_and_recorded(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
     real, again = assert_check_mode_is_truthful("contract_deploy", arguments, tmp_path)
-    web3 = sealed_chain.web3
+    web3 = chain.web3
     assert web3.eth.contract(real["address"], abi=arguments["artifact"]["abi"]).functions.admin().call() == (
-        sealed_chain.admin.address
+        chain.admin.address
     )
     receipt = web3.eth.get_transaction_receipt(real["transaction"])
     assert receipt["blockNumber"] == real["block"] == again["block"]
@@ -112,10 +108,10 @@ def test_what_cannot_be_is_refused(
     assert_refused("contract_deploy", {**arguments, **wrong}, tmp_path, *words)
 
 
-def test_no_secret_is_in_an_answer(sealed_chain: SealedChain, arguments: dict[str, Any]) -> None:
+def test_no_secret_is_in_an_answer(chain: Chain, arguments: dict[str, Any]) -> None:
     answer = json.dumps(run_module("contract_deploy", arguments))
-    assert sealed_chain.admin.key.hex() not in answer
-    assert sealed_chain.password_file.read_text().strip() not in answer
+    assert chain.admin.key.hex() not in answer
+    assert chain.password_file.read_text().strip() not in answer
 
 
 def test_the_genesis_has_the_proxy_that_is_used() -> None:

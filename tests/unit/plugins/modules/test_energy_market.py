@@ -8,55 +8,53 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from support.chain import ARTIFACT, KINDS, Chain, write_keystore
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
-from support.sealed import SealedChain
 from web3.contract import Contract
 
-CHECKOUT = Path(__file__).parents[4]
-ARTIFACT = json.loads((CHECKOUT / "contracts/artifacts/EnergyMarket.json").read_text())
+MARKET = json.loads(ARTIFACT.read_text())
 SALTS = itertools.count(1_000_000)
 ETHER = 10**18
 
 
 @pytest.fixture
-def arguments(sealed_chain: SealedChain, tmp_path: Path) -> dict[str, Any]:
+def arguments(chain: Chain, tmp_path: Path) -> dict[str, Any]:
     """A market that stands and is empty, with an operator and five actors to come."""
-    key = {"keystore": str(sealed_chain.keystore), "password_file": str(sealed_chain.password_file)}
+    key = {"keystore": str(chain.keystore), "password_file": str(chain.password_file)}
     deployed = run_module(
         "contract_deploy",
         {
             **key,
-            "rpc_url": sealed_chain.url,
-            "artifact": ARTIFACT,
-            "arguments": [sealed_chain.admin.address],
+            "rpc_url": chain.url,
+            "artifact": MARKET,
+            "arguments": [chain.admin.address],
             "salt": hex(next(SALTS)),
             "deployments_dir": str(tmp_path / "deployments"),
         },
     )
-    kinds = ["Load", "PV", "CHP", "Battery", "Grid"]
     return {
         **key,
-        "rpc_url": sealed_chain.url,
+        "rpc_url": chain.url,
         "address": deployed["address"],
-        "abi": ARTIFACT["abi"],
+        "abi": MARKET["abi"],
         "from_block": deployed["block"],
         "operator": Account.create().address,
         "operator_gas_wei": 2 * ETHER,
         "actors": [
-            {"name": kind.lower(), "kind": kind, "address": Account.create().address, "deposit_wei": 100 * ETHER}
-            for kind in kinds
+            {"name": name, "kind": kind, "address": Account.create().address, "deposit_wei": 100 * ETHER}
+            for name, kind in KINDS.items()
         ],
     }
 
 
-def contract(sealed_chain: SealedChain, arguments: dict[str, Any]) -> Contract:
-    market: Contract = sealed_chain.web3.eth.contract(arguments["address"], abi=ARTIFACT["abi"])
+def contract(chain: Chain, arguments: dict[str, Any]) -> Contract:
+    market: Contract = chain.web3.eth.contract(arguments["address"], abi=MARKET["abi"])
     return market
 
 
-def test_a_market_is_set_up_in_one_block(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_a_market_is_set_up_in_one_block(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
     real, again = assert_check_mode_is_truthful("energy_market", arguments, tmp_path)
-    market, web3 = contract(sealed_chain, arguments), sealed_chain.web3
+    market, web3 = contract(chain, arguments), chain.web3
     for place, actor in enumerate(arguments["actors"]):
         assert market.functions.actorAt(place).call() == [actor["address"], place, actor["name"]]
         assert market.functions.balanceOf(actor["address"]).call() == 100 * ETHER
@@ -67,7 +65,7 @@ def test_a_market_is_set_up_in_one_block(sealed_chain: SealedChain, arguments: d
     assert len({web3.eth.get_transaction(sent)["blockNumber"] for sent in real["transactions"]}) == 1
 
 
-def test_only_what_is_missing_is_sent(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_only_what_is_missing_is_sent(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
     few = {**arguments, "actors": arguments["actors"][:2]}
     run_module("energy_market", few)
     more = [dict(actor) for actor in arguments["actors"][:3]]
@@ -75,7 +73,7 @@ def test_only_what_is_missing_is_sent(sealed_chain: SealedChain, arguments: dict
     more[1]["deposit_wei"] -= 5
     real, _ = assert_check_mode_is_truthful("energy_market", {**arguments, "actors": more}, tmp_path)
     assert len(real["transactions"]) == 3
-    balance = contract(sealed_chain, arguments).functions.balanceOf
+    balance = contract(chain, arguments).functions.balanceOf
     assert balance(more[0]["address"]).call() == 100 * ETHER + 5
     assert balance(more[1]["address"]).call() == 100 * ETHER
 
@@ -136,12 +134,9 @@ def test_an_actor_stays_what_it_is(arguments: dict[str, Any], tmp_path: Path) ->
     assert_refused("energy_market", {**arguments, "actors": [actor]}, tmp_path, *words)
 
 
-def test_only_the_admin_sets_it_up(sealed_chain: SealedChain, arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_only_the_admin_sets_it_up(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
     stranger = Account.create()
-    keystore = tmp_path / "keystore"
-    keystore.mkdir()
-    (keystore / "key").write_text(json.dumps(stranger.encrypt("x", iterations=2)))
-    password_file = tmp_path / "password"
-    password_file.write_text("x\n")
+    keystore, password_file = tmp_path / "keystore", tmp_path / "password"
+    write_keystore(stranger, keystore, password_file)
     wrong = {**arguments, "keystore": str(keystore), "password_file": str(password_file)}
-    assert_refused("energy_market", wrong, tmp_path, sealed_chain.admin.address, stranger.address)
+    assert_refused("energy_market", wrong, tmp_path, chain.admin.address, stranger.address)
