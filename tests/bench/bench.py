@@ -75,9 +75,10 @@ def main() -> None:
     if (load := os.getloadavg()[0]) > 1:
         print(f"This machine is busy (load {load:.1f}): figures will be higher than they should be.")
     rows, problem = measure(frozenset(names))
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([row.as_json() for row in rows], indent=2) + "\n")
-    print(f"\n{table(rows)}\n{RESULTS.relative_to(CHECKOUT)} has the same for programs.")
+    if rows:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps([row.as_json() for row in rows], indent=2) + "\n")
+        print(f"\n{table(rows)}\n{RESULTS.relative_to(CHECKOUT)} has the same for programs.")
     if problem:
         sys.exit(f"\nNot everything was measured: {problem}")
 
