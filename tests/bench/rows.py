@@ -19,22 +19,22 @@ class Kind:
 
 SECONDS, MIB, MODULES = "s", "MiB", "modules"
 KINDS = {
-    "sealing_s": Kind("from nothing to all four signers seen", SECONDS, peer="plain shell script"),
-    "bring_up_s": Kind("the same with market and bridge", SECONDS, 60),
+    "sealing_s": Kind("network from nothing until all four seal", SECONDS, peer="plain shell script"),
+    "bring_up_s": Kind("network, market and bridge from nothing", SECONDS, 60),
     "second_run_s": Kind("site.yml again, nothing to do", SECONDS, 30),
     "bring_up_8_s": Kind("bring-up with eight sealers", SECONDS, 2, "four sealers"),
     "geth_build_s": Kind("build.yml for one host, cold Go cache", SECONDS, 1.1, "go install"),
-    "module_executions_per_host/first/sealer": Kind("modules sent to a sealer, first run", MODULES, 40),
-    "module_executions_per_host/first/gateway": Kind("to the gateway", MODULES),
-    "module_executions_per_host/first/controller": Kind("on the controller", MODULES),
-    "module_executions_per_host/second/sealer": Kind("modules sent to a sealer, second run", MODULES, 20),
-    "module_executions_per_host/second/gateway": Kind("to the gateway", MODULES),
-    "module_executions_per_host/second/controller": Kind("on the controller", MODULES),
-    "rss_mib/geth-sealer": Kind("resident memory of a sealer's geth", MIB),
-    "rss_mib/geth-gateway": Kind("of the gateway's geth", MIB),
-    "rss_mib/bootnode": Kind("of the bootnode", MIB),
-    "rss_mib/bridge": Kind("of the bridge", MIB),
-    "rss_mib/supervisord": Kind("of a host's supervisord", MIB),
+    "module_executions_per_host/first/sealer": Kind("modules, first run: sealer", MODULES, 40),
+    "module_executions_per_host/first/gateway": Kind("modules, first run: gateway", MODULES),
+    "module_executions_per_host/first/controller": Kind("modules, first run: controller", MODULES),
+    "module_executions_per_host/second/sealer": Kind("modules, second run: sealer", MODULES, 20),
+    "module_executions_per_host/second/gateway": Kind("modules, second run: gateway", MODULES),
+    "module_executions_per_host/second/controller": Kind("modules, second run: controller", MODULES),
+    "rss_mib/geth-sealer": Kind("memory: geth of a sealer", MIB),
+    "rss_mib/geth-gateway": Kind("memory: geth of the gateway", MIB),
+    "rss_mib/bootnode": Kind("memory: bootnode", MIB),
+    "rss_mib/bridge": Kind("memory: bridge", MIB),
+    "rss_mib/supervisord": Kind("memory: supervisord of a host", MIB),
 }
 
 
