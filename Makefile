@@ -14,7 +14,7 @@ demo: ## a network of four sealers on this machine, with trades on it (SLOTS=12,
 	@$(DEMO) up --slots $(SLOTS) $(if $(BASE_PORT),--base-port $(BASE_PORT))
 
 demo-status: ## that network as it is now
-	@$(RUN) scripts/demo.py status
+	@$(DEMO) status
 
 demo-down: ## stop it and keep its data: the next `make demo` continues the same chain
 	@$(DEMO) down

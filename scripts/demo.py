@@ -48,9 +48,7 @@ def up(options: argparse.Namespace) -> None:
         check_ports(base_port)
         since = time.monotonic()
         environment.make([])
-        environment_s = f"{time.monotonic() - since:.1f}"
-        python = str(VENV / "bin/python")
-        os.execv(python, [python, __file__, *sys.argv[1:], "--environment-s", environment_s])  # noqa: S606
+        go_on_in_environment("--environment-s", f"{time.monotonic() - since:.1f}")
     (DEMO / "tmp").mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(json.dumps({"base_port": base_port}))
     seconds = {"environment": options.environment_s, **site(base_port)}
@@ -62,6 +60,12 @@ def up(options: argparse.Namespace) -> None:
 
 def running_in_environment() -> bool:
     return bool(Path(sys.prefix) == VENV)
+
+
+def go_on_in_environment(*more: str) -> None:
+    """Run this same command with the Python of .venv instead; does not come back."""
+    python = str(VENV / "bin/python")
+    os.execv(python, [python, __file__, *sys.argv[1:], *more])  # noqa: S606
 
 
 def recorded_base_port() -> int:
@@ -232,6 +236,8 @@ def status(_options: argparse.Namespace) -> None:
     running = processes()
     if not running:
         stop("no demo is running here; start one: make demo")
+    if not running_in_environment():
+        go_on_in_environment()
     services = sorted(name for name in running.values() if not name.endswith(f"/{SUPERVISOR}"))
     print(f"Processes   {', '.join(services)}")
     print(look(recorded_base_port())[0])

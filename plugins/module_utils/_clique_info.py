@@ -125,7 +125,9 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
         genesis_hash=genesis["hash"],
         signers=signers,
         peers=None if peer_count is None else int(peer_count, 16),
-        peer_public_keys=None if peers is None else tuple(sorted(urlsplit(peer["enode"]).username or "" for peer in peers)),
+        peer_public_keys=None
+        if peers is None
+        else tuple(sorted(urlsplit(peer["enode"]).username or "" for peer in peers)),
         votes=None if votes is None else {checksum_address(address): vote for address, vote in votes.items()},
         chain_config=None if node is None else node["protocols"]["eth"]["config"],
     )

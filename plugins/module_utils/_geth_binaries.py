@@ -100,7 +100,13 @@ def go_environment(environ: Mapping[str, str], wanted: Wanted | None = None) -> 
     target = {} if wanted is None else {"GOOS": wanted.os, "GOARCH": wanted.arch, "CGO_ENABLED": "0"}
     if wanted is not None and wanted.arm_version:
         target["GOARM"] = wanted.arm_version
-    return {**environ, "GOWORK": "off", "GO111MODULE": "on", **target}
+    return {**environ, "GOWORK": "off", "GO111MODULE": "on", **without_telemetry(environ), **target}
+
+
+def without_telemetry(environ: Mapping[str, str]) -> dict[str, str]:
+    """Keep the settings of go that stand in the user's configuration folder, and give its call counters no folder."""
+    configuration = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME', '/')}/.config"
+    return {"GOENV": environ.get("GOENV") or f"{configuration}/go/env", "XDG_CONFIG_HOME": os.devnull}
 
 
 def find_go(path: str | None, environ: Mapping[str, str]) -> Go:

@@ -75,7 +75,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: C(architecture), the machine's kind as M(ansible.builtin.setup) names it, so that it need not be asked again.
+  description: C(architecture), as M(ansible.builtin.setup) has it too, so that nobody need ask again.
   type: dict
   returned: success
 problems:

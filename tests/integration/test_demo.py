@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The first minute of a new user, in a fresh clone and beside another network: make demo, and what follows it."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.network import CHECKOUT, Network
+
+BASE_PORT = 31510
+SLOTS = 12
+# Caches of pip, npm and Go, which the demo may fill, and what other programs of this machine write meanwhile.
+CACHES = {".cache", ".npm", "go", ".claude"}
+
+
+def visible_files(top: Path, spared: set[str]) -> dict[str, tuple[float, int]]:
+    """Time and size of every file below top, without the folders directly below it that are spared."""
+    found = {}
+    for folder, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        if Path(folder) == top:
+            folders[:] = [name for name in folders if name not in spared and not name.startswith("pytest-of-")]
+        for name in names:
+            path = Path(folder, name)
+            if path.exists():
+                found[str(path)] = (path.stat().st_mtime, path.stat().st_size)
+    return found
+
+
+class Demo:
+    """A fresh clone and its make targets."""
+
+    def __init__(self, clone: Path) -> None:
+        self.clone = clone
+        subprocess.run(["git", "clone", "--quiet", str(CHECKOUT), str(clone)], check=True)
+
+    def make(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", *words],
+            cwd=self.clone,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def up(self) -> tuple[str, dict[str, Any]]:
+        run = self.make("demo", f"BASE_PORT={BASE_PORT}", f"SLOTS={SLOTS}")
+        assert run.returncode == 0, run.stdout[-6000:]
+        return run.stdout, json.loads((self.clone / ".demo/summary.json").read_text())
+
+    @property
+    def network(self) -> Network:
+        return Network(self.clone / ".demo", BASE_PORT, period_s=5)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    demo = Demo(tmp_path_factory.mktemp("d") / "c")
+    try:
+        yield demo
+    finally:
+        demo.make("demo-down")
+
+
+@pytest.mark.usefixtures("network")  # side by side with another network
+def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain(demo: Demo) -> None:
+    home, temporary = Path.home(), Path("/tmp")  # noqa: S108 - it is looked at, not used
+    before = visible_files(home, CACHES) | visible_files(temporary, set())
+
+    output, summary = demo.up()
+
+    assert visible_files(home, CACHES) | visible_files(temporary, set()) == before, (
+        "the demo wrote outside its checkout"
+    )
+    assert (summary["lost"], summary["duplicated"]) == (0, 0)
+    assert summary["readings"] == {"sent": 5 * SLOTS, "stored": 5 * SLOTS}
+    assert summary["trades"]["made"] == summary["trades"]["settled"] >= SLOTS
+    assert summary["market"]["energy_sold_wh"] == summary["market"]["energy_bought_wh"] > 0
+    assert set(summary["seconds"]) == {"environment", "geth", "network", "contracts", "bridge", "simulation"}
+    # The same, seen from outside.
+    web3 = demo.network.web3
+    assert summary["rpc_url"] == f"http://127.0.0.1:{BASE_PORT + 90}"
+    assert summary["chain_id"] == web3.eth.chain_id
+    assert summary["genesis_hash"] == web3.eth.get_block(0)["hash"].to_0x_hex()
+    sealed = [demo.network.signer_of(number) for number in range(1, summary["head"] + 1)]
+    assert summary["signers"] == {signer: sealed.count(signer) for signer in summary["signers"]}
+    assert len(summary["signers"]) == 4
+    assert min(summary["signers"].values()) > 0
+    trades = demo.network.market().events.TradeSettled.get_logs(from_block=0)
+    assert len({(t["args"]["seller"], t["args"]["buyer"], t["args"]["slot"]) for t in trades}) == len(trades)
+    assert sum(trade["args"]["energyWh"] for trade in trades) == summary["market"]["energy_sold_wh"]
+    # What a person reads.
+    assert "sealer4" in output
+    assert summary["market"]["address"] in output
+    assert "WARNING" not in output
+
+    status = demo.make("demo-status")
+    assert status.returncode == 0
+    assert summary["market"]["address"] in status.stdout
+
+    down = demo.make("demo-down")
+    assert down.returncode == 0, down.stdout
+    assert demo.network.processes() == {}
+    assert demo.make("demo-status").returncode != 0
+
+    _, later = demo.up()
+    assert later["genesis_hash"] == summary["genesis_hash"]
+    assert later["head"] > summary["head"]
+    assert later["market"]["address"] == summary["market"]["address"]
+    assert later["trades"]["settled"] > summary["trades"]["settled"]
+    assert (later["lost"], later["duplicated"]) == (0, 0)
+
+    assert demo.make("demo-clean").returncode == 0
+    assert demo.network.processes() == {}
+    assert not (demo.clone / ".demo").exists()
+
+
+def test_a_port_of_somebody_else_stops_the_demo_before_anything_is_made(tmp_path: Path, network: Network) -> None:
+    fresh = Demo(tmp_path / "c")
+    run = fresh.make("demo", f"BASE_PORT={network.base_port}")
+    assert run.returncode != 0
+    assert f"TCP port {network.base_port + 90} on 127.0.0.1 is held by process" in run.stdout
+    assert str(network.processes()["gateway/geth"]) in run.stdout
+    assert not (fresh.clone / ".demo").exists()
+    assert not (fresh.clone / ".venv").exists()
