@@ -34,6 +34,11 @@ class Run:
     output: str
 
     @property
+    def said(self) -> str:
+        """The output with its line breaks undone, as sentences are searched for."""
+        return " ".join(self.output.split())
+
+    @property
     def hosts(self) -> dict[str, dict[str, int]]:
         names = ("ok", "changed", "unreachable", "failed")
         return {host: dict(zip(names, map(int, counts), strict=True)) for host, *counts in RECAP.findall(self.output)}
