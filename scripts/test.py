@@ -19,7 +19,7 @@ PHASES = {
         ["mypy", "scripts", "tests", "contracts/test", BRIDGE_TESTS],
         ["ansible-lint", "--offline", "--strict"],
     ],
-    "unit": [["pytest", "tests/unit", BRIDGE_TESTS]],
+    "unit": [["pytest", "-n", "2", "tests/unit", BRIDGE_TESTS]],
     "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
     "integration": [["pytest", "tests/integration"]],
 }

@@ -12,7 +12,18 @@ from support.modules import run_module
 
 STRANGER = Account.create().address
 NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
-    ("head", "genesis_hash", "chain_config", "signers", "sealed", "in_turn_share", "last_sealed_by", "peers", "votes")
+    (
+        "head",
+        "genesis_hash",
+        "chain_config",
+        "signers",
+        "sealed",
+        "in_turn_share",
+        "last_sealed_by",
+        "peers",
+        "peer_public_keys",
+        "votes",
+    )
 )
 
 
