@@ -50,15 +50,19 @@ class Chain:
             {"from": self.admin.address, "to": Web3.to_checksum_address(account), "value": Wei(wei)}
         )
 
+    def empty_market(self) -> Contract:
+        """Deploy EnergyMarket, with nobody in it."""
+        artifact = json.loads(ARTIFACT.read_text())
+        factory = self.web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+        receipt = self.wait([factory.constructor(self.admin.address).transact({"from": self.admin.address})])
+        assert receipt["contractAddress"] is not None
+        contract: Contract = self.web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
+        return contract
+
     def market(self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int]) -> Contract:
         """Deploy EnergyMarket with this operator and these actors (names are kinds), and fund all of them."""
-        web3 = self.web3
         sender: TxParams = {"from": self.admin.address}
-        artifact = json.loads(ARTIFACT.read_text())
-        factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        receipt = self.wait([factory.constructor(self.admin.address).transact(sender)])
-        assert receipt["contractAddress"] is not None
-        contract = web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
+        contract = self.empty_market()
         listed = [(account, list(KINDS).index(name), name) for name, account in actors.items()]
         sent = [
             contract.functions.registerActors(listed).transact(sender),

@@ -37,14 +37,18 @@ def play_role(
 ) -> Played:
     """Play a role of this collection in a folder; path replaces PATH, without the environment's own folder in front."""
     folder.mkdir(exist_ok=True)
+    handed_on = folder / "results.json"
+    handed_on.unlink(missing_ok=True)
     local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    inventory = {"all": {"vars": local, "hosts": {host: {"result": str(folder / f"{host}.json")} for host in hosts}}}
+    inventory = {"all": {"vars": local, "hosts": dict.fromkeys(hosts)}}
     include = {"name": f"smartenergy.clique.{role}"}
-    hand_on = {"content": f"{{{{ {role}_result | to_json }}}}", "dest": "{{ result }}"}
+    results = f"ansible_play_hosts | map('extract', hostvars, '{role}_result')"
+    hand_on = {"content": f"{{{{ dict(ansible_play_hosts | zip({results})) | to_json }}}}", "dest": str(handed_on)}
+    # Written in check mode too, and not counted: it is the test that wants to know.
+    aside = {"check_mode": False, "changed_when": False, "diff": False, "run_once": True}
     tasks = [
         {"ansible.builtin.include_role": include, "vars": dict(variables)},
-        # Written in check mode too, and not counted: it is the test that wants to know.
-        {"ansible.builtin.copy": hand_on, "check_mode": False, "changed_when": False, "diff": False},
+        {"ansible.builtin.copy": hand_on, **aside},
     ]
     (folder / "hosts.json").write_text(json.dumps(inventory))
     (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
@@ -62,10 +66,9 @@ def play_role(
     )
     output = run.stdout + run.stderr
     recap = RECAP.findall(output)
-    files = {host: folder / f"{host}.json" for host in hosts}
     return Played(
         output,
         {host: int(changed) for host, changed, _ in recap},
         {host: int(failed) for host, _, failed in recap},
-        {host: json.loads(file.read_text()) for host, file in files.items() if file.exists()},
+        json.loads(handed_on.read_text()) if handed_on.exists() else {},
     )

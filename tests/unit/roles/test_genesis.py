@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.modules import run_module
 from support.roles import play_role
 
 SIGNERS = ["0x52908400098527886E0F7030069857D2E4169EE7", "0x27b1fdb04752bbc536007a920d24acb045561c26"]
@@ -32,7 +33,8 @@ def test_every_host_gets_the_one_genesis(tmp_path: Path, variables: dict[str, An
 
 
 def test_another_period_is_refused(tmp_path: Path, variables: dict[str, Any]) -> None:
-    play_role("genesis", tmp_path / "play", variables)
+    arguments = {name.removeprefix("genesis_"): value for name, value in variables.items()}
+    assert run_module("clique_genesis", arguments)["genesis"]["config"]["clique"]["period"] == 5
     refused = play_role("genesis", tmp_path / "play", {**variables, "genesis_period_s": 2})
     assert sum(refused.failed.values()) >= 1
     assert "config.clique.period: 5 ≠ 2" in refused.output

@@ -1,43 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """energy_market on a real chain."""
 
-import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_account import Account
-from support.chain import ARTIFACT, KINDS, Chain, write_keystore
+from support.chain import KINDS, Chain, write_keystore
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
 from web3.contract import Contract
 
-MARKET = json.loads(ARTIFACT.read_text())
-SALTS = itertools.count(1_000_000)
 ETHER = 10**18
 
 
-@pytest.fixture
-def arguments(chain: Chain, tmp_path: Path) -> dict[str, Any]:
+def set_up(chain: Chain) -> dict[str, Any]:
     """A market that stands and is empty, with an operator and five actors to come."""
-    key = {"keystore": str(chain.keystore), "password_file": str(chain.password_file)}
-    deployed = run_module(
-        "contract_deploy",
-        {
-            **key,
-            "rpc_url": chain.url,
-            "artifact": MARKET,
-            "arguments": [chain.admin.address],
-            "salt": hex(next(SALTS)),
-            "deployments_dir": str(tmp_path / "deployments"),
-        },
-    )
+    market = chain.empty_market()
     return {
-        **key,
+        "keystore": str(chain.keystore),
+        "password_file": str(chain.password_file),
         "rpc_url": chain.url,
-        "address": deployed["address"],
-        "abi": MARKET["abi"],
-        "from_block": deployed["block"],
+        "address": market.address,
+        "abi": market.abi,
         "operator": Account.create().address,
         "operator_gas_wei": 2 * ETHER,
         "actors": [
@@ -47,8 +31,19 @@ def arguments(chain: Chain, tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.fixture
+def arguments(chain: Chain) -> dict[str, Any]:
+    return set_up(chain)
+
+
+@pytest.fixture(scope="module")
+def untouched(chain: Chain) -> dict[str, Any]:
+    """The same for all tests that send nothing."""
+    return set_up(chain)
+
+
 def contract(chain: Chain, arguments: dict[str, Any]) -> Contract:
-    market: Contract = chain.web3.eth.contract(arguments["address"], abi=MARKET["abi"])
+    market: Contract = chain.web3.eth.contract(arguments["address"], abi=arguments["abi"])
     return market
 
 
@@ -103,9 +98,9 @@ def test_an_actor_without_a_name_in_ascii_fits_its_gas(arguments: dict[str, Any]
     ],
 )
 def test_check_mode_says_what_has_to_be_there_first(
-    arguments: dict[str, Any], early: dict[str, Any], words: str
+    untouched: dict[str, Any], early: dict[str, Any], words: str
 ) -> None:
-    answer = run_module("energy_market", {**arguments, **early}, check=True)
+    answer = run_module("energy_market", {**untouched, **early}, check=True)
     assert answer["changed"] is True
     assert words in answer["message"]
 
@@ -122,9 +117,9 @@ def test_check_mode_says_what_has_to_be_there_first(
     ],
 )
 def test_what_cannot_be_is_refused(
-    arguments: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], words: list[str]
+    untouched: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], words: list[str]
 ) -> None:
-    assert_refused("energy_market", {**arguments, **wrong}, tmp_path, *words)
+    assert_refused("energy_market", {**untouched, **wrong}, tmp_path, *words)
 
 
 def test_an_actor_stays_what_it_is(arguments: dict[str, Any], tmp_path: Path) -> None:
@@ -134,9 +129,9 @@ def test_an_actor_stays_what_it_is(arguments: dict[str, Any], tmp_path: Path) ->
     assert_refused("energy_market", {**arguments, "actors": [actor]}, tmp_path, *words)
 
 
-def test_only_the_admin_sets_it_up(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_only_the_admin_sets_it_up(chain: Chain, untouched: dict[str, Any], tmp_path: Path) -> None:
     stranger = Account.create()
     keystore, password_file = tmp_path / "keystore", tmp_path / "password"
     write_keystore(stranger, keystore, password_file)
-    wrong = {**arguments, "keystore": str(keystore), "password_file": str(password_file)}
+    wrong = {**untouched, "keystore": str(keystore), "password_file": str(password_file)}
     assert_refused("energy_market", wrong, tmp_path, chain.admin.address, stranger.address)
