@@ -5,6 +5,7 @@
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from environment import CHECKOUT, VENV, stop
 DEMO = CHECKOUT / ".demo"
 SETTINGS = DEMO / "demo.json"
 SUMMARY = DEMO / "summary.json"
+ANSIBLE_HOME = DEMO / "ansible"
 SITE_LOG = DEMO / "log/site.log"
 BRIDGE = DEMO / "hosts/gateway/bridge"
 REPORT = DEMO / "simulation.json"
@@ -33,7 +36,6 @@ FIRST_SLOT = 36  # 9 o'clock, when there is sun
 INTERVAL_S = 2
 SETTLE_S = 300
 PHASES = ("geth", "network", "contracts", "bridge")
-SUPERVISOR = "supervisord"
 SHUTDOWN_S = 200  # geth gets 180 s to write its state
 
 
@@ -43,23 +45,24 @@ SHUTDOWN_S = 200  # geth gets 180 s to write its state
 def up(options: argparse.Namespace) -> None:
     """Make the environment, then everything else inside it."""
     base_port = options.base_port or recorded_base_port()
-    if not running_in_environment():
+    if options.environment_s is None:
         environment.check_machine()
         check_ports(base_port)
         since = time.monotonic()
         environment.make([])
         go_on_in_environment("--environment-s", f"{time.monotonic() - since:.1f}")
+    for stale in (SUMMARY, REPORT):
+        if stale.exists():
+            stale.unlink()
     (DEMO / "tmp").mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(json.dumps({"base_port": base_port}))
     seconds = {"environment": options.environment_s, **site(base_port)}
     since = time.monotonic()
-    simulate(base_port, options.slots)
+    settled = simulate(base_port, options.slots)
     seconds["simulation"] = round(time.monotonic() - since, 1)
     summarise(base_port, seconds)
-
-
-def running_in_environment() -> bool:
-    return bool(Path(sys.prefix) == VENV)
+    if not settled:
+        stop(f"not every reading has settled, see above; the bridge's log is {DEMO / 'hosts/gateway/log/bridge.log'}")
 
 
 def go_on_in_environment(*more: str) -> None:
@@ -76,19 +79,20 @@ def check_ports(base_port: int) -> None:
     """Name every foreign process that holds one of the network's ports."""
     from _preflight import Port, Requirements, problems  # noqa: PLC0415
 
-    ports = (Port(base_port + n, protocol, "127.0.0.1") for n in range(PORTS) for protocol in ("tcp", "udp"))
-    if found := problems(Requirements(DEMO / "hosts", tuple(ports))):
-        stop(
-            "\n".join([*found, f"The demo takes {PORTS} ports; others are chosen like this: make demo BASE_PORT=31310"])
-        )
+    ports = [Port(base_port + n, protocol, "127.0.0.1") for n in range(PORTS) for protocol in ("tcp", "udp")]
+    found = problems(Requirements(DEMO / "hosts", tuple(ports)))
+    if found:
+        others = f"The demo takes {PORTS} ports; others are chosen like this: make demo BASE_PORT=31310"
+        stop("\n".join([*found, others]))
 
 
 def child_environment() -> "dict[str, str]":
-    """Keep Ansible's and everybody's temporary files and caches below .demo."""
+    """Keep everybody's temporary files and caches below .demo, and give Ansible the locale that it insists on."""
     ours = {
         "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "ANSIBLE_HOME": DEMO / "ansible",
+        "ANSIBLE_HOME": ANSIBLE_HOME,
         "ANSIBLE_NOCOLOR": "true",
+        "LC_ALL": "C.UTF-8",
         "TMPDIR": DEMO / "tmp",
     }
     return {**os.environ, **{key: str(value) for key, value in ours.items()}}
@@ -99,15 +103,7 @@ def site(base_port: int) -> "dict[str, float]":
     extra = json.dumps({"clique_base_port": base_port, "clique_chain_id": CHAIN_ID})
     command = [str(VENV / "bin/ansible-playbook"), "-i", "inventories/local", "playbooks/site.yml", "-e", extra]
     seconds = dict.fromkeys(PHASES, 0.0)
-    phase, since, failed = PHASES[0], time.monotonic(), False
-    said = ""
-
-    def say(text: str) -> None:
-        nonlocal said
-        if text != said:  # a play that takes its hosts one by one comes back for each of them
-            print(text, flush=True)
-        said = text
-
+    phase, since, said, failed = PHASES[0], time.monotonic(), "", False
     SITE_LOG.parent.mkdir(exist_ok=True)
     run = subprocess.Popen(
         command,
@@ -122,15 +118,16 @@ def site(base_port: int) -> "dict[str, float]":
         for line in run.stdout or ():
             log.write(line)
             failed = failed or line.startswith(("fatal:", "[ERROR]"))
-            if failed:
-                print(line, end="", flush=True)
-            elif play := re.match(r"PLAY \[((\w+): .*)\]", line):
+            play = re.match(r"PLAY \[((\w+): .*)\]", line)
+            task = re.match(r"TASK \[(?:\S+ : )?(?!Validating)(.*)\]", line)
+            if play:
                 now = time.monotonic()
                 seconds[phase] += now - since
                 phase, since = play[2].lower() if play[2].lower() in PHASES else phase, now
-                say(f"\n{play[1]}")
-            elif (task := re.match(r"TASK \[(?:\S+ : )?(.*)\]", line)) and not task[1].startswith("Validating"):
-                say(f"  · {task[1]}")
+            text = line.rstrip() if failed else f"\n{play[1]}" if play else f"  · {task[1]}" if task else said
+            if failed or text != said:  # a play that takes its hosts one by one comes back for each of them
+                print(text, flush=True)
+            said = text
     seconds[phase] += time.monotonic() - since
     if run.returncode != 0:
         stop(f"the network could not be brought up; why is said above, and all of it stands in {SITE_LOG}")
@@ -138,7 +135,7 @@ def site(base_port: int) -> "dict[str, float]":
 
 
 def bridge_command(*arguments: str) -> "list[str]":
-    return [str(VENV / "bin/energy-bridge"), *arguments]
+    return [str(VENV / "bin/python"), "-m", "energy_bridge", *arguments]
 
 
 def bridge_status() -> "dict[str, Any]":
@@ -147,11 +144,10 @@ def bridge_status() -> "dict[str, Any]":
     return dict(json.loads(run.stdout))
 
 
-def simulate(base_port: int, slots: int) -> None:
-    """Play slots that were not played before, one data set every two seconds, until all of them have settled."""
-    print(
-        f"\nSimulation: {slots} quarter-hours of load, PV, CHP, battery and grid, one every {INTERVAL_S} s", flush=True
-    )
+def simulate(base_port: int, slots: int) -> bool:
+    """Play slots that were not played before, one data set every two seconds; whether all of it has settled."""
+    quarters = f"{slots} quarter-hours of load, PV, CHP, battery and grid"
+    print(f"\nSimulation: {quarters}, one every {INTERVAL_S} s", flush=True)
     arguments = {
         "--bridge": f"127.0.0.1:{base_port + 91}",
         "--source-keys": BRIDGE / "source-keys.json",
@@ -162,15 +158,14 @@ def simulate(base_port: int, slots: int) -> None:
         "--report": REPORT,
     }
     command = bridge_command("simulate", *(str(word) for pair in arguments.items() for word in pair))
-    if subprocess.run(command, check=False).returncode != 0:
-        stop(f"not every reading has settled (above); the bridge's log: {DEMO / 'hosts/gateway/log/bridge.log'}")
+    return subprocess.run(command, check=False).returncode == 0
 
 
 # --- looking at it ----------------------------------------------------------------------------------------------------
 
 
-def look(base_port: int) -> "tuple[str, dict[str, Any]]":
-    """What the chain says, as text and for summary.json, and in there what its bridge made of the readings."""
+def look(base_port: int) -> "tuple[Any, str, dict[str, Any]]":
+    """Read the chain once; the summary.Chain, what a person reads of it, and what programs do."""
     import summary  # noqa: PLC0415 - web3 is only there inside .venv
 
     network = json.loads((DEMO / "network/network.json").read_text())
@@ -180,7 +175,6 @@ def look(base_port: int) -> "tuple[str, dict[str, Any]]":
     rpc_url = f"http://127.0.0.1:{base_port + 90}"
     chain = summary.read_chain(rpc_url, market, json.loads(artifact.read_text())["abi"], time.time())
     names = {host["address"]: name for name, host in network["hosts"].items() if host["address"]}
-    made = bridge_status()["trades"]["made"]
     document = {
         "chain_id": CHAIN_ID,
         "genesis_hash": chain.genesis_hash,
@@ -188,7 +182,7 @@ def look(base_port: int) -> "tuple[str, dict[str, Any]]":
         "bridge_udp": f"127.0.0.1:{base_port + 91}",
         "head": chain.head,
         "signers": chain.signers,
-        "trades": {"made": made, "settled": len(chain.trades)},
+        "trades": {"made": bridge_status()["trades"]["made"], "settled": len(chain.trades)},
         "duplicated": summary.duplicated(chain.trades),
         "market": {
             "address": market,
@@ -197,19 +191,17 @@ def look(base_port: int) -> "tuple[str, dict[str, Any]]":
             "energy_bought_wh": chain.energy_bought_wh,
         },
     }
-    text = summary.as_text(chain, names)
-    return (
-        f"{text}\n\nMarket      {market}\nTrades      {made} made, {len(chain.trades)} settled on the chain",
-        document,
-    )
+    return chain, f"{summary.as_text(chain, names)}\nMarket      {market}", document
 
 
 def summarise(base_port: int, seconds: "dict[str, float]") -> None:
     """Print the summary that ends `make demo`, and write it to .demo/summary.json."""
-    text, document = look(base_port)
+    import summary  # noqa: PLC0415
+
+    chain, text, document = look(base_port)
     report = json.loads(REPORT.read_text())
     document["readings"] = {"sent": report["sent"], "stored": report["stored"]}
-    document["lost"] = report["sent"] - report["settled"] + document["trades"]["made"] - document["trades"]["settled"]
+    document["lost"] = summary.lost(report["readings"], chain)
     document["seconds"] = seconds
     SUMMARY.write_text(json.dumps(document, indent=2) + "\n")
     took = ", ".join(f"{phase} {spent:.0f} s" for phase, spent in seconds.items())
@@ -233,51 +225,70 @@ The network keeps running. Where to look next
 
 def status(_options: argparse.Namespace) -> None:
     """Print the network as it is now, and exit with 1 where something of it does not run."""
-    running = processes()
+    running = set(processes().values())
     if not running:
         stop("no demo is running here; start one: make demo")
-    if not running_in_environment():
+    if Path(sys.prefix) != VENV:
         go_on_in_environment()
-    services = sorted(name for name in running.values() if not name.endswith(f"/{SUPERVISOR}"))
-    print(f"Processes   {', '.join(services)}")
-    print(look(recorded_base_port())[0])
+    wanted = {f"{path.parent.parent.name}/{path.stem}" for path in (DEMO / "hosts").glob("*/services/*.conf")}
+    print(f"Processes   {', '.join(sorted(running & wanted))}")
+    missing = ", ".join(sorted(wanted - running))
+    from web3.exceptions import Web3Exception  # noqa: PLC0415
+
+    try:
+        print(look(recorded_base_port())[1])
+    except (OSError, Web3Exception) as error:
+        stop(
+            f"the market cannot be asked ({error}); not running: {missing or 'nothing'}; `make demo` goes on from here"
+        )
+    if missing:
+        stop(f"these do not run: {missing}; `make demo` starts them")
 
 
 # --- taking it down ---------------------------------------------------------------------------------------------------
 
 
 def processes() -> "dict[int, str]":
-    """host/service of each process of this demo that runs, by pid: its environment says so."""
+    """host/service of each process of this demo that runs, by pid."""
+    from _preflight import services_below  # noqa: PLC0415
+
+    return services_below(DEMO / "hosts")
+
+
+def plays() -> "dict[int, str]":
+    """What an interrupted run of Ansible left running, by pid: it could start further processes of the network."""
     from _preflight import environment_of, pids  # noqa: PLC0415
 
-    found = {}
-    for pid, variables in ((pid, environment_of(pid)) for pid in pids()):
-        directory = Path(variables.get("CLIQUE_SERVICE_DIRECTORY", "/"))
-        if directory.parent == DEMO / "hosts":
-            found[pid] = f"{directory.name}/{variables.get('CLIQUE_SERVICE_NAME', SUPERVISOR)}"
-    return found
+    homes = {pid: environment_of(pid).get("ANSIBLE_HOME") for pid in pids() if pid != os.getpid()}
+    return {pid: "ansible" for pid, home in homes.items() if home == str(ANSIBLE_HOME)}
 
 
-def wait_until_gone(pids: "set[int]") -> None:
+def end(found: "Callable[[], dict[int, str]]") -> None:
+    """End these processes with SIGTERM, and wait until they are gone; those that come meanwhile too."""
+    asked: set[int] = set()
     deadline = time.monotonic() + SHUTDOWN_S
-    while pids & set(processes()) and time.monotonic() < deadline:
+    left = found()
+    while left and time.monotonic() < deadline:
+        for pid in set(left) - asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        asked.update(left)
         time.sleep(0.2)
+        left = found()
+    if left:
+        stop(f"these processes do not stop: {', '.join(map(str, left))}; their logs are in {DEMO / 'hosts'}")
 
 
 def down(_options: argparse.Namespace) -> None:
     """Stop every process of the demo and keep its data; geth gets the time to write its state."""
-    before = processes()
-    supervisors = {pid for pid, name in before.items() if name.endswith(f"/{SUPERVISOR}")}
-    for pid in supervisors:
-        os.kill(pid, signal.SIGTERM)
-    wait_until_gone(supervisors)
-    orphans = set(processes())  # what outlived a supervisord that was killed
-    for pid in orphans:
-        os.kill(pid, signal.SIGTERM)
-    wait_until_gone(orphans)
-    if left := processes():
-        stop(f"these processes do not stop: {', '.join(map(str, left))}; their logs are in {DEMO / 'hosts'}")
-    print("the network is stopped; .demo keeps its chain, and `make demo` continues it" if before else "nothing ran")
+    if DEMO.exists() and os.geteuid() not in (0, DEMO.stat().st_uid):
+        stop(f"{DEMO} and what runs there belong to another user, who has to stop it")
+    running = bool(processes())
+    end(plays)
+    # supervisord stops its programs and ends; whatever outlived one that was killed is stopped after that.
+    end(lambda: {pid: name for pid, name in processes().items() if name.endswith("/supervisord")})
+    end(processes)
+    print("the network is stopped; .demo keeps its chain, and `make demo` continues it" if running else "nothing ran")
 
 
 def clean(options: argparse.Namespace) -> None:
@@ -290,18 +301,20 @@ def clean(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(metavar="command")
     for command in (up, status, down, clean):
         sub = commands.add_parser(command.__name__, help=command.__doc__)
         sub.set_defaults(command=command)
         if command is up:
+            ports = f"the network takes {PORTS} ports from here (default {BASE_PORT})"
             sub.add_argument("--slots", type=int, default=12, help="quarter-hours to play")
-            sub.add_argument(
-                "--base-port", type=int, help=f"the network takes 100 ports from here (default {BASE_PORT})"
-            )
-            sub.add_argument("--environment-s", type=float, default=0.0, help=argparse.SUPPRESS)
+            sub.add_argument("--base-port", type=int, help=ports)
+            sub.add_argument("--environment-s", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.command(options)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        stop("interrupted; `make demo` goes on from here, `make demo-down` stops what runs")
 
 
 if __name__ == "__main__":

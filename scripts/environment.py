@@ -54,7 +54,7 @@ def check_machine() -> None:
 
 def fingerprint(requirements: "list[Path]") -> str:
     """Tell by the text of the locks, the interpreter and the place whether the environment is up to date."""
-    digest = hashlib.sha256(f"{sys.executable} {sys.version} {CHECKOUT}".encode())
+    digest = hashlib.sha256(f"{Path(sys.executable).resolve()} {sys.version} {CHECKOUT}".encode())
     for path in [*requirements, BRIDGE / "pyproject.toml", Path(__file__)]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -105,6 +105,16 @@ def duplicated(trades: Iterable[Trade]) -> int:
     return sum(count - 1 for count in settled.values())
 
 
+def lost(readings: Iterable[Mapping[str, Any]], chain: Chain) -> int:
+    """Count the readings whose energy is not, to the Wh, what their actor traded in that slot by the chain's log."""
+    names = {actor.address: actor.name for actor in chain.actors}
+    provided: Counter[tuple[int, str]] = Counter()
+    for trade in chain.trades:
+        provided[trade.slot, names[trade.seller]] += trade.energy_wh
+        provided[trade.slot, names[trade.buyer]] -= trade.energy_wh
+    return sum(provided[reading["slot"], reading["source"]] != reading["energy_wh"] for reading in readings)
+
+
 def as_text(chain: Chain, sealer_names: Mapping[str, str]) -> str:
     """The chain as a person reads it."""
     most = max(chain.signers.values(), default=1) or 1
@@ -120,4 +130,4 @@ def as_text(chain: Chain, sealer_names: Mapping[str, str]) -> str:
     lines += ["", f"Actors      {'bought less sold':>28} {'balance':>20}"]
     for actor in chain.actors:
         lines.append(f"  {actor.name:<9} {actor.energy_wh:>+25,} Wh {actor.balance_wei / WEI_PER_ETHER:>14,.6f} ether")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"Trades      {len(chain.trades)} settled, {chain.energy_sold_wh:,} Wh in all"])

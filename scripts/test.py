@@ -30,7 +30,9 @@ def run_phase(name: str) -> bool:
     search_path = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
     for command in PHASES[name]:
         print(f"\n{name}: {' '.join(command)}", flush=True)
-        if subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "PATH": search_path}, check=False).returncode:
+        if subprocess.run(
+            command, cwd=CHECKOUT, env={**os.environ, "PATH": search_path, "LC_ALL": "C.UTF-8"}, check=False
+        ).returncode:
             return False
     return True
 

@@ -25,11 +25,13 @@ __all__ = [
     "parent_of",
     "pids",
     "problems",
+    "services_below",
     "socket_path_problem",
 ]
 
 _PROC = Path("/proc")
-_DIRECTORY = "CLIQUE_SERVICE_DIRECTORY"  # in the environment of every process that this collection starts
+# In the environment of every process that this collection starts; what supervises them has no name.
+_DIRECTORY, _NAME = "CLIQUE_SERVICE_DIRECTORY", "CLIQUE_SERVICE_NAME"
 _SOCKET_BYTES = 107  # what an address of a Unix socket can hold
 _LONGEST_SOCKET = "/supervisor.sock.4194304"  # below a node directory; supervisord binds one with its pid behind it
 _MIB = 1 << 20
@@ -61,6 +63,16 @@ def parent_of(pid: int) -> int:
     except OSError:
         return 0
     return int(stat.rpartition(")")[2].split()[1])  # the name before the bracket may have anything in it
+
+
+def services_below(top: Path) -> dict[int, str]:
+    """The processes of the services in top's folders, as folder/service by pid, what supervises them among them."""
+    found = {}
+    for pid, variables in ((pid, environment_of(pid)) for pid in pids()):
+        directory = Path(variables.get(_DIRECTORY, "/"))
+        if directory.parent == top:
+            found[pid] = f"{directory.name}/{variables.get(_NAME, 'supervisord')}"
+    return found
 
 
 # Sockets

@@ -3,51 +3,49 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.network import CHECKOUT, Network
+from support.network import CHECKOUT, Network, wait_until
 
 BASE_PORT = 31510
 SLOTS = 12
-# Caches of pip, npm and Go, which the demo may fill, and what other programs of this machine write meanwhile.
-CACHES = {".cache", ".npm", "go", ".claude"}
-
-
-def visible_files(top: Path, spared: set[str]) -> dict[str, tuple[float, int]]:
-    """Time and size of every file below top, without the folders directly below it that are spared."""
-    found = {}
-    for folder, folders, names in os.walk(top):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        if Path(folder) == top:
-            folders[:] = [name for name in folders if name not in spared and not name.startswith("pytest-of-")]
-        for name in names:
-            path = Path(folder, name)
-            if path.exists():
-                found[str(path)] = (path.stat().st_mtime, path.stat().st_size)
-    return found
 
 
 class Demo:
-    """A fresh clone and its make targets."""
+    """A fresh clone and its make targets, for a user with an empty home and the caches of pip and Go."""
 
-    def __init__(self, clone: Path) -> None:
-        self.clone = clone
-        subprocess.run(["git", "clone", "--quiet", str(CHECKOUT), str(clone)], check=True)
+    def __init__(self, directory: Path) -> None:
+        self.clone, self.home, self.temporary = (directory / name for name in ("a clone", "home", "tmp"))
+        self.home.mkdir()
+        self.temporary.mkdir()
+        subprocess.run(["git", "clone", "--quiet", str(CHECKOUT), str(self.clone)], check=True)
 
     def make(self, *words: str) -> subprocess.CompletedProcess[str]:
+        caches = {
+            "GOENV": Path.home() / ".config/go/env",
+            "GOCACHE": Path.home() / ".cache/go-build",
+            "GOPATH": Path.home() / "go",
+            "PIP_CACHE_DIR": Path.home() / ".cache/pip",
+        }
+        own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), "LC_ALL": "C"}
         return subprocess.run(
             ["make", *words],
             cwd=self.clone,
+            env={**{name: str(path) for name, path in caches.items()}, **os.environ, **own},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
+
+    def written_outside(self) -> list[Path]:
+        return [path for top in (self.home, self.temporary) for path in top.rglob("*") if path.is_file()]
 
     def up(self) -> tuple[str, dict[str, Any]]:
         run = self.make("demo", f"BASE_PORT={BASE_PORT}", f"SLOTS={SLOTS}")
@@ -61,7 +59,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    demo = Demo(tmp_path_factory.mktemp("d") / "c")
+    demo = Demo(tmp_path_factory.mktemp("d"))
     try:
         yield demo
     finally:
@@ -70,14 +68,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.mark.usefixtures("network")  # side by side with another network
 def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain(demo: Demo) -> None:
-    home, temporary = Path.home(), Path("/tmp")  # noqa: S108 - it is looked at, not used
-    before = visible_files(home, CACHES) | visible_files(temporary, set())
-
     output, summary = demo.up()
 
-    assert visible_files(home, CACHES) | visible_files(temporary, set()) == before, (
-        "the demo wrote outside its checkout"
-    )
+    assert demo.written_outside() == []
     assert (summary["lost"], summary["duplicated"]) == (0, 0)
     assert summary["readings"] == {"sent": 5 * SLOTS, "stored": 5 * SLOTS}
     assert summary["trades"]["made"] == summary["trades"]["settled"] >= SLOTS
@@ -104,6 +97,12 @@ def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain
     assert status.returncode == 0
     assert summary["market"]["address"] in status.stdout
 
+    os.kill(demo.network.processes()["sealer2/supervisord"], signal.SIGTERM)
+    wait_until("sealer2 to stop", lambda: "sealer2/geth" not in demo.network.processes(), 60)
+    ailing = demo.make("demo-status")
+    assert ailing.returncode != 0
+    assert "these do not run: sealer2/geth" in ailing.stdout
+
     down = demo.make("demo-down")
     assert down.returncode == 0, down.stdout
     assert demo.network.processes() == {}
@@ -116,13 +115,14 @@ def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain
     assert later["trades"]["settled"] > summary["trades"]["settled"]
     assert (later["lost"], later["duplicated"]) == (0, 0)
 
+    assert demo.written_outside() == []
     assert demo.make("demo-clean").returncode == 0
     assert demo.network.processes() == {}
     assert not (demo.clone / ".demo").exists()
 
 
 def test_a_port_of_somebody_else_stops_the_demo_before_anything_is_made(tmp_path: Path, network: Network) -> None:
-    fresh = Demo(tmp_path / "c")
+    fresh = Demo(tmp_path)
     run = fresh.make("demo", f"BASE_PORT={network.base_port}")
     assert run.returncode != 0
     assert f"TCP port {network.base_port + 90} on 127.0.0.1 is held by process" in run.stdout

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -167,7 +168,7 @@ def test_the_chain_goes_on_without_the_sealer_that_sealed_longest_ago(network: N
         network.wait_for_blocks(6, PATIENCE_PERIODS)
     except AssertionError:
         # Plain geth keeps a tie of two equally difficult blocks for ever; the missing sealer breaks it.
-        print(f"the chain halted without {host}: a tie; bringing it back")
+        warnings.warn(f"the chain halted without {host}: a tie; bringing it back", stacklevel=1)
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_for_all_to_seal(network, set(sealers(network).values()), network.web3.eth.block_number + 1)

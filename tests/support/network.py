@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import services_below
 from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.contract import Contract
@@ -93,6 +94,7 @@ class Network:
                 **self.environment,
                 "ANSIBLE_HOME": str(self.directory / "ansible"),
                 "ANSIBLE_NOCOLOR": "true",
+                "LC_ALL": "C.UTF-8",
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -148,22 +150,11 @@ class Network:
 
     def processes(self) -> dict[str, int]:
         """Pid of each process of this network, by host and service."""
-        found = {}
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                raw = environ.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            variables = dict(entry.decode(errors="replace").split("=", 1) for entry in raw if b"=" in entry)
-            directory = variables.get("CLIQUE_SERVICE_DIRECTORY", "")
-            if Path(directory).parent == self.directory / "hosts":
-                service = variables.get("CLIQUE_SERVICE_NAME", "supervisord")
-                found[f"{Path(directory).name}/{service}"] = int(environ.parent.name)
-        return found
+        return {name: pid for pid, name in services_below(self.directory / "hosts").items()}
 
     def stop_host(self, name: str) -> None:
         """Stop one host's supervisord and wait until its last process is gone."""
-        os.kill(int((self.host(name) / "supervisord.pid").read_text()), signal.SIGTERM)
+        os.kill(self.processes()[f"{name}/supervisord"], signal.SIGTERM)
         wait_until(f"{name} to stop", lambda: not [key for key in self.processes() if key.startswith(f"{name}/")], 60)
 
     def stop(self) -> None:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a machine that cannot carry the environment is told, before anything was changed."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -69,3 +72,8 @@ def test_index_unreachable(tmp_path: Path) -> None:
     assert "package index cannot be reached" in refusal(
         clone(tmp_path), sys.executable, **nowhere, PIP_NO_CACHE_DIR="1"
     )
+
+
+@pytest.mark.parametrize("script", ["demo.py", "environment.py"])
+def test_even_an_old_python_reads_far_enough_to_say_so(script: str) -> None:
+    ast.parse((CHECKOUT / "scripts" / script).read_text(), feature_version=(3, 6))
