@@ -26,7 +26,7 @@ test: environment ## everything that tests
 	@$(RUN) scripts/test.py
 
 test-fast: environment ## what tests within a few minutes: all but the phases that bring up networks
-	@$(RUN) scripts/test.py static unit contracts
+	@$(RUN) scripts/test.py geth static unit contracts
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
 	@$(RUN) tests/bench/bench.py $(ROWS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every test may ask for: the real programs, built once by the collection's own module."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ from support.modules import run_module  # noqa: E402
 
 @pytest.fixture(scope="session")
 def binaries() -> dict[str, Path]:
-    """Geth and bootnode for this machine, from the cache that `make demo` uses too."""
-    answer = run_module("geth_binaries", {"cache_dir": str(CHECKOUT / "build/geth"), "arch": "amd64"})
+    """Geth and bootnode for this machine; `make test` has built them before, also where there is no Go."""
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+    answer = run_module("geth_binaries", {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch})
     assert not answer.get("failed"), answer
     return {name: Path(binary["path"]) for name, binary in answer["binaries"].items()}
 

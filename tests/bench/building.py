@@ -15,7 +15,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._geth_binaries 
     find_go,
     go_environment,
 )
-from support.network import Network
+from support.network import VENV, Network
 
 from bench.networks import BASE_PORT, running
 from bench.progress import timed
@@ -27,7 +27,8 @@ PROGRAMS = ("geth", "bootnode")
 
 def geth_build(scratch: Path, _wanted: frozenset[str]) -> Iterator[Row]:
     """Time both, each with an empty build cache of its own, with all source already in the module cache."""
-    go = find_go(None, os.environ)
+    # build.yml has put a Go into .venv where this machine had none.
+    go = find_go(None, {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"})
     environment = {**go_environment(os.environ), "CGO_ENABLED": "0"}
     linkname = " -checklinkname=0" if go.version >= GO_THAT_CHECKS_LINKNAMES else ""
     install = [go.path, "install", "-trimpath", f"-ldflags=-s -w{linkname}"]
