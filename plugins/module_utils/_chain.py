@@ -68,7 +68,7 @@ def unlock(keystore: Path, password_file: Path) -> LocalAccount:
         key = Account.decrypt(keys[0].read_text(encoding="utf-8"), password)
     except OSError as error:
         raise ChainError(f"{error.filename} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ChainError(f"the account in {keystore} cannot be unlocked with {password_file}") from error
     account: LocalAccount = Account.from_key(key)
     return account

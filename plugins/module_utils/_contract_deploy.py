@@ -80,7 +80,11 @@ def plan(name: str, artifact: Mapping[str, Any], arguments: Sequence[Any], salt:
 
 def _typed(kind: str, value: Any) -> Any:
     """A constructor argument as its type wants it: YAML has no numbers with more than 64 bits worth trusting."""
-    if kind.startswith(("uint", "int")) and isinstance(value, str) and not kind.endswith("]"):
+    if kind.endswith("]") and isinstance(value, list):
+        return [_typed(kind[: kind.rindex("[")], item) for item in value]
+    if kind == "address" and not Web3.is_address(value):
+        raise ValueError(f"{value!r} is not an address")
+    if kind.startswith(("uint", "int")) and isinstance(value, str):
         return int(value, 0)
     return value
 
