@@ -27,8 +27,8 @@ def readings() -> st.SearchStrategy[list[Reading]]:
     return st.lists(offers, unique_by=lambda offer: offer.source)
 
 
-def settle(offers: list[Reading], grid_price: int | None = 7) -> list[Trade]:
-    return clear(offers, grid="grid", grid_price_wei_per_wh=grid_price)
+def settle(offers: list[Reading]) -> list[Trade]:
+    return clear(offers, grid="grid", grid_price_wei_per_wh=7)
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,6 @@ def settle(offers: list[Reading], grid_price: int | None = 7) -> list[Trade]:
 )
 def test_merit_order(offers: list[tuple[str, int, int]], trades: list[tuple[str, str, int, int]]) -> None:
     assert settle([reading(*offer) for offer in offers]) == [Trade(*trade, slot=SLOT) for trade in trades]
-
-
-def test_without_a_grid_price_the_rest_stays_untraded() -> None:
-    assert settle([reading("load", -100, 9), reading("pv", 60, 2)], None) == [Trade("pv", "load", 60, 2, SLOT)]
 
 
 @given(readings())

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a source sees: an acknowledgement once a reading is durable, the same answer again, and how it ends."""
 
+import contextlib
 import hashlib
 import os
 import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from energy_bridge.gate import close_due_slots
-from energy_bridge.model import BatchState, Reading, Trade
+from energy_bridge.model import BatchState, Fate, Reading, Trade
 from energy_bridge.receiver import DRAIN_LIMIT, Receiver
 from energy_bridge.store import Store, StoreError
 from energy_bridge.wire import decode_answer, encode_reading
@@ -56,6 +57,13 @@ class Setup:
 
     def close_slots(self) -> list[int]:
         return close_due_slots(self.store, actors=3, grid="grid", grace_s=30, now=self.now)
+
+
+def damage(database: Path, *statements: str) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as db:
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
 
 
 @pytest.fixture
@@ -129,6 +137,32 @@ def test_a_grid_that_is_late_trades_at_its_last_price(setup: Setup) -> None:
     ]
 
 
+@pytest.mark.parametrize("needed_wh", [0, 60, 150])
+def test_a_slot_that_needs_a_grid_which_never_named_a_price_is_refused_as_a_whole(setup: Setup, needed_wh: int) -> None:
+    readings = [READING, replace(READING, source="load", energy_wh=-needed_wh, price_wei_per_wh=9)]
+    for reading in readings:
+        setup.ask(reading)
+    setup.now += 30
+    assert setup.close_slots() == []
+    for reading in readings:
+        answer = setup.ask(reading)
+        assert (answer["status"], answer["reason"]) == ("refused", "the grid has named no price yet")
+        assert "deliver" not in answer
+    assert setup.store.status()["trades"] == {"made": 0, "settled": 0}
+    assert [batch.state for batch in setup.store.batches(*BatchState)] == [BatchState.REFUSED]
+
+
+def test_a_slot_that_needs_no_grid_trades_without_its_price(setup: Setup) -> None:
+    setup.ask(READING)
+    setup.ask(replace(READING, source="load", energy_wh=-100, price_wei_per_wh=9))
+    setup.now += 30
+    setup.close_slots()
+    assert setup.ask(READING)["status"] == "batched"
+    assert [trade for batch in setup.store.batches(*BatchState) for trade in setup.store.trades(batch.id)] == [
+        Trade("pv", "load", 100, 2, 5)
+    ]
+
+
 def test_settled_is_pushed_to_where_the_source_last_was(setup: Setup) -> None:
     setup.ask(replace(READING, energy_wh=0))
     setup.receiver.notify_settled(5)
@@ -171,6 +205,42 @@ def test_what_cannot_be_stored_is_not_acknowledged(setup: Setup, monkeypatch: py
     with pytest.raises(TimeoutError):
         setup.hear()
     assert setup.ask(READING)["status"] == "stored"
+
+
+def test_a_reading_whose_standing_cannot_be_read_is_stored_and_not_acknowledged(
+    setup: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(tmp_path / "bridge.sqlite", "ALTER TABLE batches RENAME COLUMN hash TO gone")
+    setup.send(READING)
+    setup.receiver.drain()
+    with pytest.raises(TimeoutError):
+        setup.hear()
+    assert setup.stored == 1
+    assert "the database cannot be read: no such column" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda store: store.standing("pv", 1, 0),
+        lambda store: store.due_slots(actors=1, opened_before=0.0),
+        lambda store: store.readings(5, Fate.OPEN),
+        lambda store: store.last_price("grid", 5),
+        lambda store: store.batches(*BatchState),
+        lambda store: store.slots_of(1),
+        lambda store: store.trades(1),
+        lambda store: store.next_seq(),
+        lambda store: store.next_nonce(),
+        lambda store: store.status(),
+    ],
+)
+def test_what_cannot_be_read_says_why(tmp_path: Path, read: Callable[[Store], object]) -> None:
+    with contextlib.closing(Store(tmp_path / "bridge.sqlite")) as store:
+        damage(
+            tmp_path / "bridge.sqlite", *(f"DROP TABLE {name}" for name in ("trades", "readings", "slots", "batches"))
+        )
+        with pytest.raises(StoreError, match="the database cannot be read: no such table"):
+            read(store)
 
 
 def test_a_reading_that_was_added_survives_a_kill(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def read_abi(path: Path) -> list[Any]:
 def read_operator(keystore: Path, password_file: Path) -> LocalAccount:
     """Unlock the one account of a keystore folder; raises ConfigError, never with a secret in it."""
     try:
-        files = [path for path in sorted(keystore.iterdir()) if path.is_file()]
+        files = [path for path in sorted(keystore.iterdir()) if path.is_file() and not path.name.startswith(".")]
         if len(files) != 1:
             raise ConfigError(f"The keystore {keystore} has to hold one account, and it holds {len(files)}.")
         password = password_file.read_text("utf-8").rstrip("\r\n")
@@ -116,6 +116,7 @@ class MarketChain:
 
     async def sign(self, *, seq: int, nonce: int, trades: Sequence[Trade]) -> Signed:
         """Sign a batch without sending it; raises WouldRevertError when the contract would not take it now."""
+        self._actors_are_there(trades)
         call = self._contract.functions.settleBatch(
             seq,
             [
@@ -170,6 +171,13 @@ class MarketChain:
             except TransactionNotFound:
                 return None
         return Receipt(block=receipt["blockNumber"], succeeded=receipt["status"] == 1)
+
+    def _actors_are_there(self, trades: Sequence[Trade]) -> None:
+        missing = sorted({name for trade in trades for name in (trade.seller, trade.buyer)} - self._accounts.keys())
+        if len(missing) == 1:
+            raise ChainError(f"{missing[0]} is no longer an actor in the configuration; bring it back")
+        if missing:
+            raise ChainError(f"{', '.join(missing)} are no longer actors in the configuration; bring them back")
 
     @contextmanager
     def _talking(self) -> Iterator[None]:

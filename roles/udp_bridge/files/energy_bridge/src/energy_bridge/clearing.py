@@ -18,12 +18,12 @@ class _Offer:
     left_wh: int
 
 
-def clear(readings: Iterable[Reading], *, grid: str, grid_price_wei_per_wh: int | None) -> list[Trade]:
+def clear(readings: Iterable[Reading], *, grid: str, grid_price_wei_per_wh: int) -> list[Trade]:
     """Match one slot's surplus with its demand, in merit order, each trade at its seller's price.
 
     Sellers come by rising price, buyers by falling price, equal ones by actor, as long as the seller asks no more than
     the buyer gives. What is left trades with the grid at the grid's price, whatever it is: energy has to go somewhere.
-    The grid's own quantity is the balance and is ignored. Without a grid price (None) what is left stays untraded.
+    The grid's own quantity is the balance and is ignored.
     Expects one reading per actor, all of one slot. Every actor's sales less purchases equal its reading, to the Wh.
     """
     others = [reading for reading in readings if reading.source != grid]
@@ -33,9 +33,8 @@ def clear(readings: Iterable[Reading], *, grid: str, grid_price_wei_per_wh: int 
     buyers.sort(key=lambda offer: (-offer.price_wei_per_wh, offer.actor))
     slot = others[0].slot if others else 0
     trades = list(_match(sellers, buyers, slot))
-    if grid_price_wei_per_wh is not None:
-        trades += [Trade(o.actor, grid, o.left_wh, grid_price_wei_per_wh, slot) for o in sellers if o.left_wh]
-        trades += [Trade(grid, o.actor, o.left_wh, grid_price_wei_per_wh, slot) for o in buyers if o.left_wh]
+    trades += [Trade(o.actor, grid, o.left_wh, grid_price_wei_per_wh, slot) for o in sellers if o.left_wh]
+    trades += [Trade(grid, o.actor, o.left_wh, grid_price_wei_per_wh, slot) for o in buyers if o.left_wh]
     return trades
 
 

@@ -24,15 +24,21 @@ def counted(readings: Iterable[Reading]) -> list[Reading]:
 
 
 def close_due_slots(store: Store, *, actors: int, grid: str, grace_s: float, now: float) -> list[int]:
-    """Close every slot that is due and return those that need no settlement, because nothing was traded in them.
+    """Close every slot that is due and return those that are settled at once, because there was nothing to trade.
 
-    A grid that did not report in time trades at the price that it named last.
+    A grid that did not report in time trades at the price that it named last. A slot that needs the grid before it
+    ever named a price is refused as a whole: nothing in it is traded.
     """
     settled = []
     for slot in store.due_slots(actors=actors, opened_before=now - grace_s):
         readings = counted(store.readings(slot, Fate.OPEN))
-        trades = clear(readings, grid=grid, grid_price_wei_per_wh=store.last_price(grid, slot))
-        state = store.close_slot(slot, readings, trades, now)
+        price = store.last_price(grid, slot)
+        trades = clear(readings, grid=grid, grid_price_wei_per_wh=price or 0)
+        refusal = None
+        if price is None and any(grid in (trade.seller, trade.buyer) for trade in trades):
+            trades, refusal = [], "the grid has named no price yet"
+            log.warning("slot_refused slot=%d reason=%s", slot, refusal)
+        state = store.close_slot(slot, readings, trades, now, refusal=refusal)
         log.info("slot_closed slot=%d reported=%d of=%d trades=%d", slot, len(readings), actors, len(trades))
         if state is BatchState.FINAL:
             settled.append(slot)

@@ -59,18 +59,20 @@ class Source(asyncio.DatagramProtocol):
         self._transport = transport  # type: ignore[assignment]
 
     def datagram_received(self, data: bytes, addr: Any) -> None:  # noqa: ARG002 - the protocol's signature
-        """Note an answer; what is not proven to come from the bridge is nothing."""
+        """Note an answer, unless the end is known; what is not proven to be the bridge's answer is nothing."""
         try:
             answer = decode_answer(data, self._secret)
         except RejectionError:
             return
-        seq = answer.get("seq")
+        seq, status = answer.get("seq"), answer.get("status")
         if (answer.get("source"), answer.get("boot")) != (self.name, self._boot) or not isinstance(seq, int):
             return
-        if 0 <= seq < len(self.deliveries):
+        if not isinstance(status, str):  # a source's own question, reflected: it is under the same key
+            return
+        if 0 <= seq < len(self.deliveries) and self.deliveries[seq].status not in ENDS:
             delivery = self.deliveries[seq]
             delivery.answer = answer
-            delivery.stored = delivery.stored or answer.get("status") in ACKNOWLEDGED
+            delivery.stored = delivery.stored or status in ACKNOWLEDGED
             delivery.heard.set()
 
     def error_received(self, exc: Exception) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from energy_bridge.model import BatchState, Fate, Reading
-from energy_bridge.store import Standing, Store, StoreError
+from energy_bridge.store import Standing, Store, Stored, StoreError
 from energy_bridge.wire import RejectionError, decode_reading, encode_answer
 
 __all__ = ["Receiver", "describe"]
@@ -94,9 +94,15 @@ class Receiver:
     def _store_and_answer(self, received: list[tuple[Reading, bytes]], addresses: list[Address]) -> None:
         try:
             outcomes = self._store.add(received, self._clock())
-        except StoreError as error:  # nobody is acknowledged: they will repeat
-            log.error("not_stored datagrams=%d reason=%s", len(received), error)  # noqa: TRY400 - no traceback per batch
-            return
+            if any(outcome.new for outcome in outcomes):
+                self._on_stored()
+            self._answer_all(received, outcomes, addresses)
+        except StoreError as error:  # who is not acknowledged will repeat
+            log.error("not_acknowledged datagrams=%d reason=%s", len(received), error)  # noqa: TRY400 - the reason is all
+
+    def _answer_all(
+        self, received: list[tuple[Reading, bytes]], outcomes: list[Stored], addresses: list[Address]
+    ) -> None:
         for (reading, _), outcome, address in zip(received, outcomes, addresses, strict=True):
             if outcome.same:
                 self._addresses[reading.source] = address
@@ -104,8 +110,6 @@ class Receiver:
             else:
                 answer = {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}
             self._answer(address, reading.source, reading.boot, reading.seq, answer)
-        if any(outcome.new for outcome in outcomes):
-            self._on_stored()
 
     def _standing(self, reading: Reading) -> dict[str, Any]:
         return describe(self._store.standing(reading.source, reading.boot, reading.seq))

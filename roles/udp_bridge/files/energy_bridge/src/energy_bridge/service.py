@@ -80,11 +80,10 @@ async def _close_slots(config: Config, store: Store, receiver: Receiver, stored:
             settled = close_due_slots(
                 store, actors=len(config.actors), grid=config.grid, grace_s=config.grace_s, now=time.time()
             )
-        except StoreError as error:
-            log.error("slots_not_closed reason=%s", error)  # noqa: TRY400 - the reason is all there is to say
-        else:
             for slot in settled:
                 receiver.notify_settled(slot)
+        except StoreError as error:
+            log.error("slots_not_closed reason=%s", error)  # noqa: TRY400 - the reason is all there is to say
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stored.wait(), config.poll_s)
 

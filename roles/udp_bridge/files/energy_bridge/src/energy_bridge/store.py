@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The bridge's memory: one SQLite file, durable before anyone is told anything (WAL, synchronous FULL).
 
-Every method that writes is one transaction: it happened entirely, or not at all.
+Every method that writes is one transaction: it happened entirely, or not at all. Every method may raise StoreError.
 """
 
 from __future__ import annotations
@@ -167,19 +167,19 @@ class Store:
 
     def standing(self, source: str, boot: int, seq: int) -> Standing:
         """Where the reading with this key stands; it has to be stored."""
-        row = self._db.execute(
+        rows = self._read(
             "SELECT slot, fate, state, hash, reason FROM readings JOIN slots USING (slot)"
             " LEFT JOIN batches ON batches.id = batch WHERE source = ? AND boot = ? AND readings.seq = ?",
             (source, boot, seq),
-        ).fetchone()
-        slot, fate, state, transaction, reason = row
+        )
+        slot, fate, state, transaction, reason = rows[0]
         return Standing(slot, Fate(fate), state and BatchState(state), transaction, reason)
 
     # --------------------------------------------------------------- slots
 
     def due_slots(self, *, actors: int, opened_before: float) -> list[int]:
         """The open slots for which that many sources reported, or that opened long enough ago; in order."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT slot FROM slots WHERE closed_at IS NULL AND (first_at <= ? OR"
             " (SELECT count(DISTINCT source) FROM readings WHERE readings.slot = slots.slot) >= ?) ORDER BY slot",
             (opened_before, actors),
@@ -188,7 +188,7 @@ class Store:
 
     def readings(self, slot: int, fate: Fate) -> list[Reading]:
         """A slot's readings of that fate, ordered by key."""
-        rows = self._db.execute(
+        rows = self._read(
             f"SELECT {_READING} FROM readings WHERE slot = ? AND fate = ? ORDER BY source, boot, seq",  # noqa: S608
             (slot, fate),
         )
@@ -196,18 +196,20 @@ class Store:
 
     def last_price(self, source: str, slot: int) -> int | None:
         """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
-        row = self._db.execute(
+        rows = self._read(
             "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
             " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
             (source, slot),
-        ).fetchone()
-        return row and int(row[0])
+        )
+        return int(rows[0][0]) if rows else None
 
-    def close_slot(self, slot: int, counted: Iterable[Reading], trades: Sequence[Trade], now: float) -> BatchState:
-        """Close a slot with its trades as one batch, which is final at once when there are none."""
-        state = BatchState.BATCHED if trades else BatchState.FINAL
+    def close_slot(
+        self, slot: int, counted: Iterable[Reading], trades: Sequence[Trade], now: float, *, refusal: str | None = None
+    ) -> BatchState:
+        """Close a slot with its trades as one batch: final at once without trades, REFUSED when a refusal says why."""
+        state = BatchState.REFUSED if refusal else BatchState.BATCHED if trades else BatchState.FINAL
         with self._transaction():
-            batch = self._db.execute("INSERT INTO batches (state) VALUES (?)", (state,)).lastrowid
+            batch = self._db.execute("INSERT INTO batches (state, reason) VALUES (?, ?)", (state, refusal)).lastrowid
             self._db.execute("UPDATE slots SET closed_at = ?, batch = ? WHERE slot = ?", (now, batch, slot))
             self._db.execute("UPDATE readings SET fate = ? WHERE slot = ?", (Fate.SUPERSEDED, slot))
             self._db.executemany(
@@ -228,16 +230,16 @@ class Store:
     def batches(self, *states: BatchState) -> list[Batch]:
         """The batches in these states, oldest first."""
         marks = ", ".join("?" * len(states))
-        rows = self._db.execute(f"SELECT {_BATCH} FROM batches WHERE state IN ({marks}) ORDER BY id", states)  # noqa: S608
+        rows = self._read(f"SELECT {_BATCH} FROM batches WHERE state IN ({marks}) ORDER BY id", states)  # noqa: S608
         return [Batch(row[0], BatchState(row[1]), *row[2:]) for row in rows]
 
     def slots_of(self, batch: int) -> list[int]:
         """The slots that a batch settles."""
-        return [slot for (slot,) in self._db.execute("SELECT slot FROM slots WHERE batch = ? ORDER BY slot", (batch,))]
+        return [slot for (slot,) in self._read("SELECT slot FROM slots WHERE batch = ? ORDER BY slot", (batch,))]
 
     def trades(self, batch: int) -> list[Trade]:
         """A batch's trades, in the order in which they were cleared."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT seller, buyer, energy_wh, price_wei_per_wh, slot FROM trades JOIN slots USING (slot)"
             " WHERE batch = ? ORDER BY slot, position",
             (batch,),
@@ -246,11 +248,11 @@ class Store:
 
     def next_seq(self) -> int:
         """The sequence number after the last one that a signed batch holds."""
-        return int(self._db.execute("SELECT coalesce(max(seq) + 1, 0) FROM batches").fetchone()[0])
+        return int(self._read("SELECT coalesce(max(seq) + 1, 0) FROM batches")[0][0])
 
     def next_nonce(self) -> int:
         """The nonce after the last one that was ever signed."""
-        return int(self._db.execute("SELECT coalesce(max(nonce) + 1, 0) FROM batches").fetchone()[0])
+        return int(self._read("SELECT coalesce(max(nonce) + 1, 0) FROM batches")[0][0])
 
     def signed(self, batch: int, *, seq: int, nonce: int, raw: bytes, transaction: str) -> None:
         """BATCHED → SIGNED: the transaction is durable, and may be sent from now on."""
@@ -287,11 +289,11 @@ class Store:
         """Figures for people and programs; next_slot is the first slot after all used ones, None while none is."""
 
         def count(query: str) -> int:
-            return int(self._db.execute(query).fetchone()[0])
+            return int(self._read(query)[0][0])
 
-        fates = dict(self._db.execute("SELECT fate, count(*) FROM readings GROUP BY fate").fetchall())
-        states = dict(self._db.execute("SELECT state, count(*) FROM batches GROUP BY state").fetchall())
-        used = self._db.execute("SELECT max(slot) FROM slots").fetchone()[0]
+        fates = dict(self._read("SELECT fate, count(*) FROM readings GROUP BY fate"))
+        states = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
+        used = self._read("SELECT max(slot) FROM slots")[0][0]
         return {
             "readings": {"stored": sum(fates.values()), **{fate.value: fates.get(fate, 0) for fate in Fate}},
             "slots": {
@@ -308,6 +310,13 @@ class Store:
             "batches": {state.value: states.get(state, 0) for state in BatchState},
             "next_slot": None if used is None else used + 1,
         }
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query outside of a transaction."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the database cannot be read: {error}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
