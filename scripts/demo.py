@@ -119,12 +119,18 @@ def site(base_port: int) -> "dict[str, float]":
             log.write(line)
             failed = failed or line.startswith(("fatal:", "[ERROR]"))
             play = re.match(r"PLAY \[((\w+): .*)\]", line)
-            task = re.match(r"TASK \[(?:\S+ : )?(?!Validating)(.*)\]", line)
+            task = re.match(r"TASK \[(?:\S+ : )?(.*)\]", line)
             if play:
                 now = time.monotonic()
                 seconds[phase] += now - since
                 phase, since = play[2].lower() if play[2].lower() in PHASES else phase, now
-            text = line.rstrip() if failed else f"\n{play[1]}" if play else f"  · {task[1]}" if task else said
+            text = said
+            if failed:
+                text = line.rstrip()
+            elif play:
+                text = f"\n{play[1]}"
+            elif task and not task[1].startswith("Validating"):
+                text = f"  · {task[1]}"
             if failed or text != said:  # a play that takes its hosts one by one comes back for each of them
                 print(text, flush=True)
             said = text

@@ -54,7 +54,8 @@ class Choice:
     """What a user decides about a network.
 
     period_s is the time between blocks, epoch the number of blocks between checkpoints. Signers are addresses; None
-    stands for the recorded ones. Prefunded maps addresses to wei; None stands for the recorded accounts, too.
+    stands for the recorded ones. Prefunded maps addresses to wei; None stands for the recorded accounts, too. Timestamp
+    is in seconds since the epoch; None stands for the recorded one, and for 0 in a new genesis.
     """
 
     chain_id: int
@@ -66,6 +67,7 @@ class Choice:
     prefunded: Mapping[str, Any] | None
     vanity: str
     create2_proxy: bool
+    timestamp: int | None = None
 
 
 def address(value: Any, what: str) -> str:
@@ -108,6 +110,7 @@ def valid(choice: Choice) -> Choice:
         ("epoch", choice.epoch, 1),
         ("gas_limit", choice.gas_limit, LOWEST_GAS_LIMIT),
         ("base_fee_wei", choice.base_fee_wei, 0),
+        ("timestamp", choice.timestamp or 0, 0),
     ):
         if value < least:
             raise CliqueError(f"{name} is {value} and has to be at least {least}")
@@ -138,7 +141,7 @@ def build(choice: Choice) -> dict[str, Any]:
             "clique": {"period": choice.period_s, "epoch": choice.epoch},
         },
         "nonce": "0x0",
-        "timestamp": "0x0",
+        "timestamp": hex(choice.timestamp or 0),
         "extraData": "0x" + (vanity_bytes(choice.vanity) + listed + bytes(SEAL_BYTES)).hex(),
         "gasLimit": hex(choice.gas_limit),
         "difficulty": "0x1",
@@ -178,10 +181,11 @@ def signers(genesis: Mapping[str, Any]) -> list[str]:
 def settle(choice: Choice, existing: Mapping[str, Any], path: Path) -> None:
     """Raise CliqueError, naming every field, where an existing genesis is not the one chosen.
 
-    The genesis of a network stays what it was when the network began: signers and prefunded accounts that are left
-    open are taken from it.
+    The genesis of a network stays what it was when the network began: what is left open of signers, prefunded
+    accounts and timestamp is taken from it.
     """
-    alloc = canonical(existing)["alloc"]
+    form = canonical(existing)
+    alloc = form["alloc"]
     proxy = {CREATE2_PROXY} if choice.create2_proxy else set()
     recorded = {key: account["balance"] for key, account in alloc.items() if key not in proxy}
     wanted = build(
@@ -189,6 +193,7 @@ def settle(choice: Choice, existing: Mapping[str, Any], path: Path) -> None:
             choice,
             signers=choice.signers or tuple(signer.lower() for signer in signers(existing)),
             prefunded=recorded if choice.prefunded is None else choice.prefunded,
+            timestamp=form["timestamp"] if choice.timestamp is None else choice.timestamp,
         )
     )
     named = differences(existing, wanted)

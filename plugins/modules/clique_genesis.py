@@ -58,6 +58,12 @@ options:
       - Addresses that own something from the start, each with its balance in wei, best as a string.
       - Left out, they are the ones that the genesis file has; in a new one, nobody.
     type: dict
+  timestamp:
+    description:
+      - Time of the first block, the genesis, in seconds since the epoch. The block after it is due a period later,
+        so with a time that lies some seconds ahead every sealer can be connected before anybody seals.
+      - Left out, it is the one that the genesis file has; in a new one, 0.
+    type: int
   vanity:
     description: Up to 32 bytes in front of the signers, as text or as 0x and hex digits.
     type: str
@@ -145,6 +151,7 @@ def main() -> None:
             "base_fee_wei": {"type": "int", "default": 7},
             "signers": {"type": "list", "elements": "raw"},
             "prefunded": {"type": "dict"},
+            "timestamp": {"type": "int"},
             "vanity": {"type": "str", "default": ""},
             "create2_proxy": {"type": "bool", "default": True},
         },

@@ -121,7 +121,7 @@ def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain
     assert not (demo.clone / ".demo").exists()
 
 
-def test_a_port_of_somebody_else_stops_the_demo_before_anything_is_made(tmp_path: Path, network: Network) -> None:
+def test_foreign_port_stops_the_demo_before_anything_is_made(tmp_path: Path, network: Network) -> None:
     fresh = Demo(tmp_path)
     run = fresh.make("demo", f"BASE_PORT={network.base_port}")
     assert run.returncode != 0
