@@ -3,22 +3,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_typing import HexStr
+from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxReceipt
 
-__all__ = ["Call", "ChainError", "NodeUnreachableError", "connect", "send_all", "unlock", "wait_until_idle"]
+__all__ = [
+    "Call",
+    "ChainError",
+    "NodeUnreachableError",
+    "connect",
+    "relying_on",
+    "send_all",
+    "unlock",
+    "wait_until_idle",
+]
 
 T = TypeVar("T")
 
@@ -47,15 +58,43 @@ class Call:
     value_wei: int = 0
 
 
-def connect(rpc_url: str) -> Web3:
-    """Connect to a node of a Clique chain, whose blocks have more extra data than Ethereum's."""
+def connect(rpc_url: str, *, timeout_s: float, clock: Clock) -> Web3:
+    """Connect to a node of a Clique chain, whose blocks have more extra data than Ethereum's.
+
+    One that was just started is asked again for timeout_s; raises NodeUnreachableError when that is over.
+    """
     web3 = Web3(HTTPProvider(rpc_url, {"timeout": REQUEST_TIMEOUT_S}, exception_retry_configuration=None))
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    try:
-        web3.eth.chain_id  # noqa: B018  asks the node, which is the point
-    except (OSError, ValueError, Web3Exception) as error:
-        raise NodeUnreachableError(f"no Ethereum node answers at {rpc_url}; start it, or correct the URL") from error
+    silent = f"no Ethereum node answers at {rpc_url}; start it, or correct the URL"
+
+    def answers() -> bool:
+        try:
+            return web3.eth.chain_id >= 0
+        except ValueError as error:  # no URL, or something else than JSON: waiting does not mend it
+            raise NodeUnreachableError(silent) from error
+        except (RequestException, Web3Exception):
+            return False
+
+    if not wait_until(answers, timeout_s=timeout_s, clock=clock, poll_s=POLL_S):
+        raise NodeUnreachableError(silent)
     return web3
+
+
+@contextmanager
+def relying_on(rpc_url: str) -> Iterator[None]:
+    """Turn what a node does amiss while a module uses it into one sentence, a ChainError."""
+    try:
+        yield
+    except RequestException as error:
+        raise ChainError(f"the node at {rpc_url} stopped answering: {_in_words(error)}; run this again") from error
+    except Web3Exception as error:
+        raise ChainError(
+            f"the node at {rpc_url} refuses: {_in_words(error)}; see its log, and run this again"
+        ) from error
+
+
+def _in_words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def unlock(keystore: Path, password_file: Path) -> LocalAccount:
@@ -74,27 +113,32 @@ def unlock(keystore: Path, password_file: Path) -> LocalAccount:
     return account
 
 
-def wait_until_idle(web3: Web3, address: str, *, timeout_s: float) -> int:
+def wait_until_idle(web3: Web3, address: str, *, timeout_s: float, clock: Clock) -> int:
     """Wait until nothing that this account sent is under way, and return its next nonce.
 
     What an interrupted run sent before has to count before anyone decides what is missing.
     """
     account = Web3.to_checksum_address(address)
 
-    def next_nonce() -> int | None:
-        latest = web3.eth.get_transaction_count(account, "latest")
-        return latest if web3.eth.get_transaction_count(account, "pending") == latest else None
+    def is_idle() -> bool:
+        sent = web3.eth.get_transaction_count(account, "pending")
+        return web3.eth.get_transaction_count(account, "latest") == sent
 
-    return _wait(next_nonce, timeout_s, f"earlier transactions of {address} are not in a block after {timeout_s:g} s")
+    failure = f"earlier transactions of {address} are not in a block after {timeout_s:g} s"
+    _wait(is_idle, failure, timeout_s=timeout_s, clock=clock)
+    return web3.eth.get_transaction_count(account, "latest")
 
 
-def send_all(web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeout_s: float) -> list[TxReceipt]:
+def send_all(
+    web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeout_s: float, clock: Clock
+) -> list[TxReceipt]:
     """Send all calls at once, with consecutive nonces, wait for their receipts, and refuse to go on if one failed."""
-    nonce = wait_until_idle(web3, account.address, timeout_s=timeout_s)
+    nonce = wait_until_idle(web3, account.address, timeout_s=timeout_s, clock=clock)
     _wait(
-        lambda: web3.eth.block_number >= FIRST_HEAD or None,
-        timeout_s,
+        lambda: web3.eth.block_number >= FIRST_HEAD,
         f"the chain is not at block {FIRST_HEAD} after {timeout_s:g} s; do its sealers run?",
+        timeout_s=timeout_s,
+        clock=clock,
     )
     tip = web3.eth.max_priority_fee
     fee_cap = 2 * web3.eth.get_block("latest")["baseFeePerGas"] + tip
@@ -119,7 +163,7 @@ def send_all(web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeou
             }
         )
         hashes.append(web3.eth.send_raw_transaction(signed.raw_transaction))
-    deadline = time.monotonic() + timeout_s
+    end_s = clock.monotonic() + timeout_s
     receipts = []
     for call, sent in zip(calls, hashes, strict=True):
 
@@ -129,8 +173,9 @@ def send_all(web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeou
             except TransactionNotFound:
                 return None
 
-        missing = f"the transaction to {call.purpose} (0x{sent.hex()}) is in no block after {timeout_s:g} s"
-        receipts.append(_wait(receipt, deadline - time.monotonic(), f"{missing}; do the sealers run?"))
+        failure = f"the transaction to {call.purpose} (0x{sent.hex()}) is in no block after {timeout_s:g} s"
+        left_s = end_s - clock.monotonic()
+        receipts.append(_wait(receipt, f"{failure}; do the sealers run?", timeout_s=left_s, clock=clock))
     for call, done in zip(calls, receipts, strict=True):
         if done["status"] != 1:
             reason = f"0x{done['transactionHash'].hex()} in block {done['blockNumber']}"
@@ -138,10 +183,7 @@ def send_all(web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeou
     return receipts
 
 
-def _wait(ask: Callable[[], T | None], timeout_s: float, failure: str) -> T:
-    deadline = time.monotonic() + timeout_s
-    while (answer := ask()) is None:
-        if time.monotonic() > deadline:
-            raise ChainError(failure)
-        time.sleep(POLL_S)
+def _wait(condition: Callable[[], T | None], failure: str, *, timeout_s: float, clock: Clock) -> T:
+    if not (answer := wait_until(condition, timeout_s=timeout_s, clock=clock, poll_s=POLL_S)):
+        raise ChainError(failure)
     return answer

@@ -12,7 +12,13 @@ from urllib.parse import urlsplit
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
-from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, NodeSilentError, Rpc
+from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import (
+    Call,
+    NodeRefusesError,
+    NodeSilentError,
+    Rpc,
+)
+from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
 
 __all__ = [
     "Block",
@@ -206,32 +212,33 @@ def wait(
     wanted: Wanted,
     *,
     timeout_s: float,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
+    clock: Clock,
     poll_s: float = 0.25,
 ) -> View:
-    """Look until every condition holds; a node that does not answer yet is waited for too.
+    """Look until every condition holds; a node that does not answer, or refuses, is waited for too.
 
     look_at takes the number of the block after which sealers matter. A since_head that is not given is the head of the
     first look. Raises WaitError, with what is missing, when timeout_s is over.
     """
-    start_s = clock()
     view: View | None = None
-    while True:
+    missing: list[str] = []
+
+    def all_holds() -> bool:
+        nonlocal view, wanted, missing
         try:
             view = look_at(wanted.since_head)
-        except NodeSilentError as error:
+        except (NodeSilentError, NodeRefusesError) as error:  # a reorganisation takes blocks away while we look
             missing = [f"an answer ({error})"]
-        else:
-            if wanted.since_head is None:
-                wanted = replace(wanted, since_head=view.head.number)
-            missing = unmet(view, wanted)
-            if not missing:
-                return view
-        if clock() - start_s >= timeout_s:
-            seen = "" if view is None else f"; {_seen(view)}"
-            raise WaitError(f"after {timeout_s:g} s this node still lacks {'; and '.join(missing)}{seen}", view)
-        sleep(poll_s)
+            return False
+        if wanted.since_head is None:
+            wanted = replace(wanted, since_head=view.head.number)
+        missing = unmet(view, wanted)
+        return not missing
+
+    if wait_until(all_holds, timeout_s=timeout_s, clock=clock, poll_s=poll_s) and view:
+        return view
+    seen = "" if view is None else f"; {_seen(view)}"
+    raise WaitError(f"after {timeout_s:g} s this node still lacks {'; and '.join(missing)}{seen}", view)
 
 
 def _seen(view: View) -> str:

@@ -17,6 +17,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._chain import (
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock
 from eth_abi.exceptions import EncodingError
 from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber, HexStr
@@ -107,9 +108,9 @@ def _find(web3: Web3, planned: Plan) -> Deployment:
     return Deployment(low, None)
 
 
-def deploy(web3: Web3, planned: Plan, account: LocalAccount, *, timeout_s: float) -> Deployment:
+def deploy(web3: Web3, planned: Plan, account: LocalAccount, *, timeout_s: float, clock: Clock) -> Deployment:
     """Deploy what does not stand yet, and wait for the receipt."""
-    wait_until_idle(web3, account.address, timeout_s=timeout_s)
+    wait_until_idle(web3, account.address, timeout_s=timeout_s, clock=clock)
     if (standing := look(web3, planned, None)) is not None:
         return standing
     if not web3.eth.get_code(PROXY):
@@ -120,9 +121,8 @@ def deploy(web3: Web3, planned: Plan, account: LocalAccount, *, timeout_s: float
         gas = web3.eth.estimate_gas(attempt)
     except (Web3Exception, ValueError) as error:
         raise DeploymentError(f"the constructor of {planned.name} fails: {error}") from error
-    (receipt,) = send_all(
-        web3, account, [Call(f"deploy {planned.name}", PROXY, gas + gas // 10, data)], timeout_s=timeout_s
-    )
+    calls = [Call(f"deploy {planned.name}", PROXY, gas + gas // 10, data)]
+    (receipt,) = send_all(web3, account, calls, timeout_s=timeout_s, clock=clock)
     if not web3.eth.get_code(Web3.to_checksum_address(planned.address)):
         raise ChainError(f"{planned.name} does not stand at {planned.address} although it was deployed")
     return Deployment(receipt["blockNumber"], Web3.to_hex(receipt["transactionHash"]))

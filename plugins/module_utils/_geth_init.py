@@ -8,7 +8,6 @@ import json
 import pwd
 import re
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._errors import 
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, make_directory
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest, differences
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
+from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
 
 __all__ = ["Chain", "State", "bring_about", "diff", "observe", "prove_running", "prove_stored", "summary"]
 
@@ -27,7 +27,8 @@ _IN_USE = "already used by another process"
 _UNFINISHED = "failed to read genesis: "  # the database is there, block 0 or its config is not
 _OTHER_DATABASE = "/geth/lightchaindata"  # where dumpgenesis looks when chaindata is no database
 _WROTE = re.compile(r"Successfully wrote genesis state\s+database=chaindata\s+hash=(\w+)\.\.(\w+)")
-_IPC_TRIES = 10  # half a second apart: a node that was just started has its lock before its socket
+_ANSWERS_WITHIN_S = 5  # a node that was just started has its lock before its socket
+_POLL_S = 0.5
 _TIMEOUT_S = 300
 _WAY_OUT = "Nothing was changed. Use the genesis that this network was made with, or another data directory"
 
@@ -62,18 +63,23 @@ class State:
         return self.initialised is not False and not self.misowned
 
 
-def observe(chain: Chain) -> State:
+def observe(chain: Chain, clock: Clock) -> State:
     """Ask the running node, else the stopped one's database. Raises CliqueError where it holds another chain."""
-    for _ in range(_IPC_TRIES):
-        if _is_proven_by_ipc(chain):
-            return State(running=True, initialised=True)
-        try:
-            initialised = _is_proven_by_dump(chain)
-        except _InUseError:
-            time.sleep(0.5)
-        else:
-            return State(running=False, initialised=initialised, misowned=_misowned(chain))
-    raise CliqueError(f"{chain.datadir} is in use by a process that does not answer at {chain.ipc}: stop it first")
+    state = wait_until(lambda: _look(chain), timeout_s=_ANSWERS_WITHIN_S, clock=clock, poll_s=_POLL_S)
+    if state is None:
+        raise CliqueError(f"{chain.datadir} is in use by a process that does not answer at {chain.ipc}: stop it first")
+    return state
+
+
+def _look(chain: Chain) -> State | None:
+    """None while another process has the lock and does not answer."""
+    if _is_proven_by_ipc(chain):
+        return State(running=True, initialised=True)
+    try:
+        initialised = _is_proven_by_dump(chain)
+    except _InUseError:
+        return None
+    return State(running=False, initialised=initialised, misowned=_misowned(chain))
 
 
 def bring_about(chain: Chain, state: State) -> None:

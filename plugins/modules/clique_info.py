@@ -177,7 +177,7 @@ def main() -> None:
     try:
         if given["wait_for"] and not module.check_mode:
             wanted = wanted_from(given["wait_for"])
-            view = wait(look_at, wanted, timeout_s=given["timeout_s"], clock=time.monotonic, sleep=time.sleep)
+            view = wait(look_at, wanted, timeout_s=given["timeout_s"], clock=time)
         else:
             view = look_at(None)
     except WaitError as error:

@@ -56,7 +56,7 @@ options:
     type: path
     required: true
   timeout_s:
-    description: How many seconds to wait for the transaction at most.
+    description: How many seconds to wait at most for the node to answer, and then for the transaction.
     type: float
     default: 120
 attributes:
@@ -113,6 +113,7 @@ message:
 """
 
 import json
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         return {**UNKNOWN, "changed": True, "message": message, "diff": _diff(None, stands=False, recorded=False)}
     planned = backend.plan(name, artifact, given["arguments"], given["salt"])
     try:
-        web3 = _chain.connect(given["rpc_url"])
+        web3 = _chain.connect(given["rpc_url"], timeout_s=0 if check_mode else given["timeout_s"], clock=time)
     except _chain.NodeUnreachableError:
         if not check_mode:
             raise
@@ -155,7 +156,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     standing = deployment = backend.look(web3, planned, before[files[0]])
     if deployment is None and not check_mode:
         account = _chain.unlock(Path(given["keystore"]), Path(given["password_file"]))
-        deployment = backend.deploy(web3, planned, account, timeout_s=given["timeout_s"])
+        deployment = backend.deploy(web3, planned, account, timeout_s=given["timeout_s"], clock=time)
     wanted = backend.texts(planned, deployment, chain_id) if deployment else None
     recorded = standing is not None and before == wanted
     if wanted and not recorded and not check_mode:
@@ -211,9 +212,11 @@ def main() -> None:
     if MISSING:
         module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
     try:
-        module.exit_json(**run(module.params, check_mode=module.check_mode))
+        with _chain.relying_on(module.params["rpc_url"]):
+            result = run(module.params, check_mode=module.check_mode)
     except CliqueError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ options:
         type: int
         default: 0
   timeout_s:
-    description: How many seconds to wait for the transactions at most.
+    description: How many seconds to wait at most for the node to answer, and then for the transactions.
     type: float
     default: 120
 attributes:
@@ -122,6 +122,7 @@ message:
   returned: when something is missing
 """
 
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         raise CliqueError("an address is missing; address, operator and every actor's address have to be given")
     wanted = backend.wanted_from(given["operator"], given["operator_gas_wei"], given["actors"])
     try:
-        web3 = _chain.connect(given["rpc_url"])
+        web3 = _chain.connect(given["rpc_url"], timeout_s=0 if check_mode else given["timeout_s"], clock=time)
     except _chain.NodeUnreachableError:
         if not check_mode:
             raise
@@ -158,7 +159,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         return _later("the market is deployed")
 
     admin = market.functions.admin().call()
-    _chain.wait_until_idle(web3, admin, timeout_s=given["timeout_s"])
+    _chain.wait_until_idle(web3, admin, timeout_s=given["timeout_s"], clock=time)
     now = backend.observe(market, wanted.operator, from_block=given["from_block"])
     then = backend.wanted_state(now, wanted)
     todo = backend.calls(market, now, then, wanted.operator)
@@ -167,7 +168,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         account = _chain.unlock(Path(given["keystore"]), Path(given["password_file"]))
         if account.address != admin:
             raise CliqueError(f"the market's admin is {admin}, and {given['keystore']} holds {account.address}")
-        receipts = _chain.send_all(web3, account, todo, timeout_s=given["timeout_s"])
+        receipts = _chain.send_all(web3, account, todo, timeout_s=given["timeout_s"], clock=time)
         transactions = [f"0x{receipt['transactionHash'].hex()}" for receipt in receipts]
     return {
         "changed": bool(todo),
@@ -212,9 +213,11 @@ def main() -> None:
     if MISSING:
         module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
     try:
-        module.exit_json(**run(module.params, check_mode=module.check_mode))
+        with _chain.relying_on(module.params["rpc_url"]):
+            result = run(module.params, check_mode=module.check_mode)
     except CliqueError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ EXAMPLES = r"""
   smartenergy.clique.geth_init:
     datadir: /var/lib/clique/geth
     genesis: "{{ genesis_result.genesis }}"
-    genesis_hash: "{{ genesis_result.genesis_hash }}"
+    genesis_hash: "{{ genesis_result.hash }}"
     geth: /usr/local/bin/geth
     owner: clique
 """
@@ -78,6 +78,7 @@ running:
   returned: always
 """
 
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -119,7 +120,7 @@ def main() -> None:
         group=given["group"],
     )
     try:
-        state = observe(chain)
+        state = observe(chain, time)
         if not state.is_done and not module.check_mode:
             bring_about(chain, state)
     except CliqueError as error:

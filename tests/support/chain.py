@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +107,35 @@ def one_sealer(geth: Path, directory: Path) -> Iterator[Chain]:
     ]
     with running(geth, datadir, *flags) as node:
         yield Chain(f"http://127.0.0.1:{port}", node, admin, keystore, password_file)
+
+
+@contextmanager
+def unsteady(chain: Chain, answers: Callable[[int], bool]) -> Iterator[str]:
+    """A URL that hands requests on to the chain, but hangs up on each whose number, from 1, is not to be answered."""
+    numbers = itertools.count(1)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            if not answers(next(numbers)):
+                return
+            request = urllib.request.Request(chain.url, asked, {"Content-Type": "application/json"})  # noqa: S310
+            with urllib.request.urlopen(request, timeout=30) as told:  # noqa: S310
+                answer = told.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05]).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def write_keystore(account: LocalAccount, keystore: Path, password_file: Path) -> None:

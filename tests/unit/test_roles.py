@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every role promises: the defaults that its argument spec shows, and names of its own."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 import yaml
 
 ROLES = sorted((Path(__file__).parents[2] / "roles").iterdir())
+MODULES = sorted((Path(__file__).parents[2] / "plugins/modules").glob("*.py"))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text()) or {} if path.exists() else {}
 
 
@@ -43,3 +45,11 @@ def test_nobody_reads_another_host_or_a_group(role: Path) -> None:
     tasks = "".join(path.read_text() for path in role.glob("tasks/*.yml"))
     assert "hostvars" not in tasks
     assert "groups[" not in tasks
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+def test_examples_take_from_a_role_what_it_hands_on(module: Path) -> None:
+    for role, key in re.findall(r"\b(\w+)_result\.(\w+)", module.read_text()):
+        tasks = load(ROLES[0].parent / role / "tasks/main.yml")
+        handed_on = [task.get("ansible.builtin.set_fact", {}) for task in tasks]
+        assert any(key in facts.get(f"{role}_result", {}) for facts in handed_on), f"{role}_result.{key}"

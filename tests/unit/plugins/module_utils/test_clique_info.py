@@ -18,7 +18,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._clique_info im
     wanted_from,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError
+from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeRefusesError, NodeSilentError
 
 ANN, BOB, CAT = "0xAnn", "0xBob", "0xCat"
 
@@ -74,10 +74,10 @@ class Clock:
 
     now_s = 0.0
 
-    def __call__(self) -> float:
+    def monotonic(self) -> float:
         return self.now_s
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         self.now_s += seconds
 
 
@@ -92,11 +92,11 @@ def waiting(looks: list[Any], wanted: Wanted, timeout_s: float = 10) -> View:
         assert isinstance(found, View)
         return found
 
-    return wait(look_at, wanted, timeout_s=timeout_s, clock=clock, sleep=clock.sleep, poll_s=1)
+    return wait(look_at, wanted, timeout_s=timeout_s, clock=clock, poll_s=1)
 
 
-def test_waits_through_silence_until_all_holds() -> None:
-    looks = [NodeSilentError("nobody"), view(), view(ANN, BOB), view(ANN, BOB, CAT)]
+def test_waits_through_silence_and_reorganisations_until_all_holds() -> None:
+    looks = [NodeSilentError("nobody"), view(), view(ANN, BOB), NodeRefusesError("missing block"), view(ANN, BOB, CAT)]
     assert waiting(looks, Wanted(signers_seen=(ANN, BOB, CAT))).head.number == 3
 
 
@@ -118,6 +118,11 @@ def test_a_failed_wait_names_what_is_missing_and_what_was_seen() -> None:
 def test_a_wait_for_a_node_that_never_answers() -> None:
     with pytest.raises(WaitError, match=r"still lacks an answer \(nobody\)$"):
         waiting([NodeSilentError("nobody")], Wanted(head=1))
+
+
+def test_a_wait_that_ends_with_a_refusal_shows_what_was_seen_before() -> None:
+    with pytest.raises(WaitError, match=r"still lacks an answer \(missing block\); it has 2 peers, its head is 2"):
+        waiting([view(ANN, BOB), NodeRefusesError("missing block")], Wanted(head=3))
 
 
 def test_sealed_has_former_signers_too() -> None:

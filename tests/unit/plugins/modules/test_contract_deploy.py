@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy, _genesis
-from support.chain import ARTIFACT, Chain
+from support.chain import ARTIFACT, Chain, unsteady
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
 
 SALTS = itertools.count(1)
@@ -92,7 +92,7 @@ def test_check_mode_bears_an_argument_that_is_not_known_yet(arguments: dict[str,
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"rpc_url": "http://127.0.0.1:1"}, ["no Ethereum node answers at http://127.0.0.1:1"]),
+        ({"rpc_url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers at http://127.0.0.1:1"]),
         ({"arguments": []}, ["takes 1 arguments, not 0"]),
         ({"arguments": ["0x12"]}, ["EnergyMarket cannot be deployed"]),
         ({"arguments": ["0x" + "00" * 20]}, ["the constructor of EnergyMarket fails"]),
@@ -116,3 +116,18 @@ def test_no_secret_is_in_an_answer(chain: Chain, arguments: dict[str, Any]) -> N
 
 def test_the_genesis_has_the_proxy_that_is_used() -> None:
     assert _contract_deploy.PROXY.lower() == _genesis.CREATE2_PROXY
+
+
+def test_a_node_that_was_just_started_is_waited_for(chain: Chain, arguments: dict[str, Any]) -> None:
+    with unsteady(chain, lambda number: number > 3) as url:
+        answer = run_module("contract_deploy", {**arguments, "rpc_url": url})
+    assert answer["block"] is not None, answer
+
+
+@pytest.mark.parametrize("answers", [1, 3, 5])
+def test_a_node_that_stops_answering_ends_in_a_sentence(
+    chain: Chain, arguments: dict[str, Any], tmp_path: Path, answers: int
+) -> None:
+    with unsteady(chain, lambda number: number <= answers) as url:
+        words = [f"the node at {url} stopped answering: ", "; run this again"]
+        assert_refused("contract_deploy", {**arguments, "rpc_url": url}, tmp_path, *words)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from support.chain import KINDS, Chain, write_keystore
+from support.chain import KINDS, Chain, unsteady, write_keystore
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
 from web3.contract import Contract
 
@@ -109,7 +109,7 @@ def test_check_mode_says_what_has_to_be_there_first(
     ("wrong", "words"),
     [
         ({"address": None}, ["an address is missing"]),
-        ({"rpc_url": "http://127.0.0.1:1"}, ["no Ethereum node answers"]),
+        ({"rpc_url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers"]),
         ({"address": "0x" + "12" * 20}, ["no market stands at"]),
         ({"operator": "0x12"}, ["0x12 is not an address; correct that of the operator"]),
         ({"keystore": "/absent"}, ["/absent cannot be read"]),
@@ -135,3 +135,18 @@ def test_only_the_admin_sets_it_up(chain: Chain, untouched: dict[str, Any], tmp_
     write_keystore(stranger, keystore, password_file)
     wrong = {**untouched, "keystore": str(keystore), "password_file": str(password_file)}
     assert_refused("energy_market", wrong, tmp_path, chain.admin.address, stranger.address)
+
+
+def test_a_node_that_was_just_started_is_waited_for(chain: Chain, untouched: dict[str, Any]) -> None:
+    with unsteady(chain, lambda number: number > 3) as url:
+        answer = run_module("energy_market", {**untouched, "actors": [], "operator_gas_wei": 10**30, "rpc_url": url})
+    assert "and needs" in answer["msg"]
+
+
+@pytest.mark.parametrize("answers", [1, 3, 5])
+def test_a_node_that_stops_answering_ends_in_a_sentence(
+    chain: Chain, untouched: dict[str, Any], tmp_path: Path, answers: int
+) -> None:
+    with unsteady(chain, lambda number: number <= answers) as url:
+        words = [f"the node at {url} stopped answering: ", "; run this again"]
+        assert_refused("energy_market", {**untouched, "rpc_url": url}, tmp_path, *words)
