@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 
 __all__ = ["Account", "AccountError", "Seen", "accounts_from", "look", "make"]
@@ -101,12 +101,11 @@ def make(account: Account, seen: Seen, *, geth: Path, lightkdf: bool, owner: str
     if not seen.has_password:
         password = secrets.token_hex(32).encode()
         write_atomic(account.password_file, password, mode=0o600, owner=owner, group=group)
-    # Made elsewhere and moved: in the keystore it is never half there, nor another user's. Nor does geth see a home.
+    # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
     with tempfile.TemporaryDirectory(dir=account.keystore.parent, prefix=f".{account.keystore.name}.") as elsewhere:
         _run_geth(account, geth, Path(elsewhere), lightkdf=lightkdf)
         for key in Path(elsewhere, "keystore").iterdir():
-            give(key, owner=owner, group=group)
-            key.replace(account.keystore / key.name)
+            write_atomic(account.keystore / key.name, key.read_bytes(), mode=0o600, owner=owner, group=group)
     address = look(account).address
     if address is None:
         raise AccountError(f"{geth} made no account for {account.name}")
