@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -34,7 +33,6 @@ _PROC = Path("/proc")
 _DIRECTORY, _NAME = "CLIQUE_SERVICE_DIRECTORY", "CLIQUE_SERVICE_NAME"
 _SOCKET_BYTES = 107  # what an address of a Unix socket can hold
 _LONGEST_SOCKET = "/supervisor.sock.4194304"  # below a node directory; supervisord binds one with its pid behind it
-_MIB = 1 << 20
 _LISTENS, _UNCONNECTED = "0A", "07"  # states in /proc/net/tcp and /proc/net/udp
 
 
@@ -181,8 +179,6 @@ class Requirements:
     directory: Path
     ports: tuple[Port, ...] = ()
     own_directory: Path | None = None  # services below it do not count as holders; None: those of directory
-    memory_mib: int | None = None
-    disk_mib: int | None = None
     python: tuple[int, ...] | None = None
 
 
@@ -191,7 +187,6 @@ def problems(needs: Requirements) -> list[str]:
     return [
         *(problem for problem in (_python_problem(needs), socket_path_problem(needs.directory)) if problem),
         *_port_problems(needs),
-        *(problem for problem in (_memory_problem(needs), _disk_problem(needs)) if problem),
     ]
 
 
@@ -221,22 +216,3 @@ def _port_problems(needs: Requirements) -> Iterator[str]:
             yield f"{port} is held by a process of another user: end it or choose other ports."
         else:
             yield f"{port} is held by process {holder.pid} ({holder.program}): end it or choose other ports."
-
-
-def _memory_problem(needs: Requirements) -> str | None:
-    if needs.memory_mib is None:
-        return None
-    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
-    if memory_mib >= needs.memory_mib:
-        return None
-    return f"This machine has {memory_mib} MiB of memory, and a node needs {needs.memory_mib}: use a larger one."
-
-
-def _disk_problem(needs: Requirements) -> str | None:
-    if needs.disk_mib is None:
-        return None
-    there = next(path for path in (needs.directory, *needs.directory.parents) if path.is_dir())
-    free_mib = shutil.disk_usage(there).free // _MIB
-    if free_mib >= needs.disk_mib:
-        return None
-    return f"{there} has {free_mib} MiB free, and a node needs {needs.disk_mib}: make room or use another disk."

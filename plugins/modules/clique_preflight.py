@@ -10,8 +10,7 @@ module: clique_preflight
 short_description: Say what stands in the way of a node on this machine
 version_added: "0.1.0"
 description:
-  - Looks at ports, paths, memory, disk and Python, changes nothing, and fails with a sentence for each thing that is in
-    the way.
+  - Looks at ports, paths and Python, changes nothing, and fails with a sentence for each thing that is in the way.
 options:
   directory:
     description: The node's directory, which need not exist. It has to leave room for the paths of sockets.
@@ -41,12 +40,6 @@ options:
   own_directory:
     description: Folder whose services are ours. Without it, O(directory).
     type: path
-  memory_mib:
-    description: Memory that the machine has to have, in MiB.
-    type: int
-  disk_mib:
-    description: Space that has to be free where O(directory) is or would be, in MiB.
-    type: int
   python:
     description: The oldest Python that will do.
     type: str
@@ -68,8 +61,6 @@ EXAMPLES = r"""
     ports:
       - {port: 30311, protocol: tcp, address: 192.0.2.11}
       - {port: 30311, protocol: udp, address: 192.0.2.11}
-    memory_mib: 900
-    disk_mib: 4096
     python: "3.11"
 """
 
@@ -110,8 +101,6 @@ def requirements(asked: dict[str, Any]) -> Requirements:
         directory=Path(asked["directory"]).resolve(),
         ports=tuple(Port(**port) for port in asked["ports"]),
         own_directory=Path(asked["own_directory"]) if asked["own_directory"] else None,
-        memory_mib=asked["memory_mib"],
-        disk_mib=asked["disk_mib"],
         python=tuple(map(int, asked["python"].split("."))) if asked["python"] else None,
     )
 
@@ -131,8 +120,6 @@ def main() -> None:
                 },
             },
             "own_directory": {"type": "path"},
-            "memory_mib": {"type": "int"},
-            "disk_mib": {"type": "int"},
             "python": {"type": "str"},
         },
         supports_check_mode=True,

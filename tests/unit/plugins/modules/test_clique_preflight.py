@@ -43,7 +43,7 @@ def test_a_machine_that_will_do(tmp_path: Path, check: bool) -> None:
         free.bind(("127.0.0.1", 0))  # bound and not listening: in nobody's way once it is closed
         port = free.getsockname()[1]
     before = tree(tmp_path)
-    wants = asked(tmp_path / "a/b", (port, "tcp", "127.0.0.1"), memory_mib=1, disk_mib=1, python="3.11")
+    wants = asked(tmp_path / "a/b", (port, "tcp", "127.0.0.1"), python="3.11")
     answer = run_module("clique_preflight", wants, check=check)
     assert (answer["changed"], answer["problems"]) == (False, [])
     assert tree(tmp_path) == before
@@ -87,21 +87,21 @@ def test_udp_and_ipv6(tmp_path: Path, family: socket.AddressFamily, bound: str, 
 
 
 def test_our_own_services_may_hold_our_ports(tmp_path: Path) -> None:
-    ours = tmp_path / "hosts/sealer1"
+    ours = tmp_path / "h/s1"
     with a_process_with_a_port(CLIQUE_SERVICE_DIRECTORY=str(ours)) as (pid, port):
         wanted = (port, "tcp", "127.0.0.1")
         assert run_module("clique_preflight", asked(ours, wanted))["problems"] == []
-        siblings = asked(tmp_path / "hosts/sealer2", wanted, own_directory=str(tmp_path / "hosts"))
+        siblings = asked(tmp_path / "h/s2", wanted, own_directory=str(tmp_path / "h"))
         assert run_module("clique_preflight", siblings)["problems"] == []
-        assert_refused("clique_preflight", asked(tmp_path / "hosts/sealer", wanted), tmp_path, f"process {pid} ")
+        assert_refused("clique_preflight", asked(tmp_path / "h/s", wanted), tmp_path, f"process {pid} ")
 
 
 def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     long = tmp_path / ("d" * 90)
-    needs = asked(long, memory_mib=1 << 40, disk_mib=1 << 40, python="99.1")
+    needs = asked(long, python="99.1")
     answer = run_module("clique_preflight", needs)
     assert answer["failed"] is True
-    assert [problem.split()[0] for problem in answer["problems"]] == ["Python", "The", "This", str(tmp_path)]
+    assert [problem.split()[0] for problem in answer["problems"]] == ["Python", "The"]
     assert "99.1 or newer is needed; install one" in answer["msg"]
     assert (
         f"{long} has {len(str(long))} bytes and leaves no room for the sockets in it, 83 is the most" in answer["msg"]
