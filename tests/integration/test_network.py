@@ -293,7 +293,7 @@ def test_a_sealer_that_is_not_a_signer_runs_as_a_full_node_and_is_named(network:
     assert f"sealer5 ({network.record['hosts']['sealer5']['address']}) is not authorised to seal" in run.said
     address = network.record["hosts"]["sealer5"]["address"]
     assert address not in network.record["genesis"]["signers"]
-    assert "--mine" not in Path(f"/proc/{after['sealer5/geth']}/cmdline").read_text()
+    assert "--mine" not in Path(f"/proc/{after['sealer5/geth']}/cmdline").read_text().split("\0")
     newcomer_node = Web3(Web3.IPCProvider(network.host("sealer5") / "geth/geth.ipc"))
     wait_until("the newcomer to follow the chain", lambda: newcomer_node.eth.block_number > 0, 60)
     assert grown.bring_up("--limit", "sealer5").changed == {}

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Rpc
+from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
+from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
 
 ALONE = ("--port=0", "--authrpc.port=0", "--nodiscover", "--networkid=1337", "--cache=64", "--snapshot=false")
 FORKS = (
@@ -55,6 +56,14 @@ class Node:
     def rpc(self) -> Rpc:
         return Rpc(str(self.ipc))
 
+    def answers(self) -> bool:
+        """Whether it answers yet; one that has ended never will."""
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return bool(self.rpc.call("web3_clientVersion"))
+        except NodeSilentError:
+            return False
+
     @property
     def enode(self) -> str:
         """Where it listens in truth, also with port 0."""
@@ -66,18 +75,14 @@ class Node:
 def running(geth: Path, datadir: Path, *flags: str) -> Iterator[Node]:
     """A geth process on an initialised data directory, from when it answers until the block is left."""
     log = datadir.with_suffix(".log")
-    ipc = datadir / "geth.ipc"
     with log.open("ab") as out:
         process = subprocess.Popen(
             [geth, "--datadir", datadir, "--state.scheme=hash", *ALONE, *flags], stdout=out, stderr=out
         )
     try:
-        deadline = time.monotonic() + 30
-        while not ipc.is_socket():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield Node(process, ipc, log)
+        node = Node(process, datadir / "geth.ipc", log)
+        assert wait_until(node.answers, timeout_s=30, clock=time), log.read_text()
+        yield node
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
