@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
+from support.modules import assert_check_mode_is_truthful, assert_refused
 
 CHECKOUT = Path(__file__).parents[4]
 PRAGMA = "// SPDX-License-Identifier: GPL-3.0-or-later\npragma solidity ^0.8.0;\n"
@@ -29,7 +29,9 @@ def arguments(solc: str, tmp_path: Path) -> dict[str, Any]:
     return {"sources": sources, "artifacts": str(tmp_path / "artifacts"), "solc": solc}
 
 
-def test_what_can_be_deployed_becomes_an_artifact(arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_what_can_be_deployed_becomes_an_artifact_and_another_source_another(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
     real, _ = assert_check_mode_is_truthful("contract_compile", arguments, tmp_path)
     assert real["artifacts"] == {"Tariff": str(tmp_path / "artifacts/Tariff.json")}
     assert real["remarks"] == []
@@ -38,14 +40,10 @@ def test_what_can_be_deployed_becomes_an_artifact(arguments: dict[str, Any], tmp
     assert artifact["compiler"]["version"] == real["compiler"]
     assert {item["name"] for item in artifact["abi"]} == {"base", "price"}
     assert artifact["bytecode"].startswith("0x60")
-
-
-def test_another_source_gives_another_artifact(arguments: dict[str, Any], tmp_path: Path) -> None:
-    run_module("contract_compile", arguments)
     (tmp_path / "Tariff.sol").write_text(TARIFF.replace("= 2", "= 3"))
-    real, _ = assert_check_mode_is_truthful("contract_compile", arguments, tmp_path)
-    assert real["changed"] is True
-    assert '"bytecode"' in real["diff"][0]["before"]
+    another, _ = assert_check_mode_is_truthful("contract_compile", arguments, tmp_path)
+    assert another["changed"] is True
+    assert '"bytecode"' in another["diff"][0]["before"]
 
 
 @pytest.mark.parametrize(
