@@ -21,6 +21,9 @@ from typing import Any
 import environment
 from environment import CHECKOUT, VENV, stop
 
+# For _preflight, which needs no collection around it; it is imported where Python is known to be new enough to read it.
+sys.path.insert(0, str(CHECKOUT / "plugins/module_utils"))
+
 DEMO = CHECKOUT / ".demo"
 SETTINGS = DEMO / "demo.json"
 SUMMARY = DEMO / "summary.json"
@@ -47,7 +50,7 @@ def up(options: argparse.Namespace) -> None:
     base_port = options.base_port or recorded_base_port()
     if options.environment_s is None:
         environment.check_machine()
-        check_ports(base_port)
+        check_place(base_port)
         since = time.monotonic()
         environment.make([])
         go_on_in_environment("--environment-s", f"{time.monotonic() - since:.1f}")
@@ -75,12 +78,16 @@ def recorded_base_port() -> int:
     return int(json.loads(SETTINGS.read_text())["base_port"]) if SETTINGS.exists() else BASE_PORT
 
 
-def check_ports(base_port: int) -> None:
-    """Name every foreign process that holds one of the network's ports."""
-    from _preflight import Port, Requirements, problems  # noqa: PLC0415
+def check_place(base_port: int) -> None:
+    """Say where this checkout lies too deep for sockets, and who holds one of the network's ports."""
+    from _preflight import Port, Requirements, problems, socket_path_problem  # noqa: PLC0415
 
+    gateway = DEMO / "hosts/gateway"
+    too_deep = socket_path_problem(gateway)
+    if too_deep:
+        stop(too_deep)
     ports = [Port(base_port + n, protocol, "127.0.0.1") for n in range(PORTS) for protocol in ("tcp", "udp")]
-    found = problems(Requirements(DEMO / "hosts", tuple(ports)))
+    found = problems(Requirements(gateway, tuple(ports), own_directory=gateway.parent))
     if found:
         others = f"The demo takes {PORTS} ports; others are chosen like this: make demo BASE_PORT=31310"
         stop("\n".join([*found, others]))

@@ -22,7 +22,6 @@ CHECKOUT = Path(__file__).absolute().parent.parent
 VENV = CHECKOUT / ".venv"
 STAMP = VENV / "smartenergy-environment"
 BRIDGE = CHECKOUT / "roles/udp_bridge/files/energy_bridge"
-sys.path.insert(0, str(CHECKOUT / "plugins/module_utils"))  # for _preflight, which needs no collection around it
 
 
 def stop(sentence: str) -> None:
@@ -45,11 +44,6 @@ def check_machine() -> None:
             f"{sys.executable} lacks ensurepip and cannot make a virtual environment; "
             f"on Debian this brings it: apt install python{version}-venv"
         )
-    from _preflight import socket_path_problem  # noqa: PLC0415 - does not parse on what was refused above
-
-    problem = socket_path_problem(CHECKOUT / ".demo/hosts/gateway")
-    if problem:
-        stop(problem)
 
 
 def fingerprint(requirements: "list[Path]") -> str:

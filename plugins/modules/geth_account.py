@@ -14,6 +14,8 @@ description:
   - A password is 32 random bytes, made on the node that uses it. Neither it nor a key is ever shown or replaced.
   - A keystore that holds more than one account, or one whose password is gone, is refused.
   - An interrupted run is finished by the next one.
+extends_documentation_fragment:
+  - smartenergy.clique.owner
 options:
   accounts:
     description: The accounts, each in a keystore of its own.
@@ -42,12 +44,6 @@ options:
       - Encrypt with less memory and time. The password is random and long enough not to need more.
     type: bool
     default: true
-  owner:
-    description: User to give what is made to. Without it, it belongs to the user that runs the module.
-    type: str
-  group:
-    description: Group to give what is made to.
-    type: str
 attributes:
   check_mode:
     support: full

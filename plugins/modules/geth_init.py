@@ -16,6 +16,8 @@ description:
     epoch, forks), which the genesis hash does not cover. Asks the running node over its Unix socket, else the database.
   - Refuses another chain, naming each field that differs. Never changes a genesis.
   - Needs nothing but Python's standard library and geth.
+extends_documentation_fragment:
+  - smartenergy.clique.owner
 options:
   datadir:
     description: The data directory (C(geth --datadir)).
@@ -38,12 +40,6 @@ options:
     type: str
     choices: [hash, path]
     default: hash
-  owner:
-    description: To whom the data belong. Null leaves them as they are.
-    type: str
-  group:
-    description: To which group the data belong. Null leaves them as they are.
-    type: str
 attributes:
   check_mode:
     description: Predicts the same result, without geth where it is not there yet.

@@ -12,6 +12,8 @@ version_added: "0.1.0"
 description:
   - Makes a node key where there is none, and tells the public key, the node id and the enode that belong to it.
   - A key that is there is never replaced, and the private key is never shown.
+extends_documentation_fragment:
+  - smartenergy.clique.owner
 options:
   path:
     description: The key file. It is made, with mode 0600, where it is missing; so is its folder, with mode 0700.
@@ -32,12 +34,6 @@ options:
   discovery_port:
     description: The UDP port of the node's discovery. Without it, the same as O(port).
     type: int
-  owner:
-    description: User to give what is made to. Without it, it belongs to the user that runs the module.
-    type: str
-  group:
-    description: Group to give what is made to.
-    type: str
 attributes:
   check_mode:
     support: full

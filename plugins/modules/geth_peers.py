@@ -14,6 +14,8 @@ description:
   - Writes the static peers of a node to a TOML file for C(geth --config), and tells a running node who came and went,
     so that no node has to restart for it. The node is told first - what is cut off in between is told again.
   - Needs nothing but Python's standard library.
+extends_documentation_fragment:
+  - smartenergy.clique.owner
 options:
   file:
     description: The TOML file. It is wholly this module's.
@@ -26,12 +28,6 @@ options:
   ipc:
     description: The node's Unix socket. Where nobody answers only the file is written.
     type: path
-  owner:
-    description: To whom the file belongs. Null leaves it as it is.
-    type: str
-  group:
-    description: To which group the file belongs. Null leaves it as it is.
-    type: str
 attributes:
   check_mode:
     description: Writes and tells nothing.

@@ -13,6 +13,8 @@ description:
   - Makes the secrets that are missing from the file with which the energy bridge authenticates its sources.
   - A secret is 32 random bytes, made on the host that uses it. None is ever shown, replaced or removed.
   - A source needs its secret, and only its own, to sign what it sends.
+extends_documentation_fragment:
+  - smartenergy.clique.owner
 options:
   path:
     description:
@@ -25,12 +27,6 @@ options:
     type: list
     elements: str
     required: true
-  owner:
-    description: User to give what is written to. Without it, it belongs to the user that runs the module.
-    type: str
-  group:
-    description: Group to give what is written to.
-    type: str
 attributes:
   check_mode:
     support: full

@@ -24,10 +24,10 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def refusal(folder: Path, *python: str, **environment: str) -> str:
-    """Run environment.py there; it has to fail with one sentence, and to leave no .venv."""
+def refusal(folder: Path, *command: str, **environment: str) -> str:
+    """Run one of its scripts there; it has to fail with one sentence, and to leave nothing."""
     run = subprocess.run(
-        [*python, "-B", folder / "scripts/environment.py"],
+        [sys.executable, "-B", folder / "scripts" / command[0], *command[1:]],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -36,6 +36,7 @@ def refusal(folder: Path, *python: str, **environment: str) -> str:
     assert run.returncode == 1, run.stderr
     assert "Traceback" not in run.stderr
     assert not (folder / ".venv").exists()
+    assert not (folder / ".demo").exists()
     return run.stderr.splitlines()[-1]
 
 
@@ -59,18 +60,18 @@ def test_python_without_ensurepip_is_told_the_package(tmp_path: Path) -> None:
     (tmp_path / "path").mkdir()
     (tmp_path / "path/ensurepip.py").write_text("raise ImportError\n")
     folder = clone(tmp_path / "checkout")
-    assert "apt install python3." in refusal(folder, sys.executable, PYTHONPATH=str(tmp_path / "path"))
+    assert "apt install python3." in refusal(folder, "environment.py", PYTHONPATH=str(tmp_path / "path"))
 
 
 def test_checkout_too_deep_for_sockets_is_told_to_move(tmp_path: Path) -> None:
     folder = clone(tmp_path / ("deep" * 20))
-    assert "leaves no room for the sockets" in refusal(folder, sys.executable)
+    assert "leaves no room for the sockets" in refusal(folder, "demo.py", "up")
 
 
 def test_index_unreachable(tmp_path: Path) -> None:
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_FIND_LINKS": "", "PIP_CONFIG_FILE": os.devnull}
     assert "package index cannot be reached" in refusal(
-        clone(tmp_path), sys.executable, **nowhere, PIP_NO_CACHE_DIR="1"
+        clone(tmp_path), "environment.py", **nowhere, PIP_NO_CACHE_DIR="1"
     )
 
 
