@@ -18,11 +18,13 @@ from typing import Any
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import CREATE2_PROXY, CREATE2_PROXY_CODE
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_typing import HexAddress, HexStr
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.contract import Contract
 from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxParams, TxReceipt, Wei
+from web3.utils.address import get_create_address
 
 from support.node import Node, initialise, make_genesis, running
 
@@ -56,31 +58,37 @@ class Chain:
 
     def empty_market(self) -> Contract:
         """Deploy EnergyMarket, with nobody in it."""
-        artifact = json.loads(ARTIFACT.read_text())
-        factory = self.web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        receipt = self.wait([factory.constructor(self.admin.address).transact({"from": self.admin.address})])
-        assert receipt["contractAddress"] is not None
-        contract: Contract = self.web3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
+        contract, deployed = self._deploy()
+        self.wait([deployed])
         return contract
 
     def market(self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int]) -> Contract:
         """Deploy EnergyMarket with this operator and these actors (names are kinds), and fund all of them."""
-        sender: TxParams = {"from": self.admin.address}
-        contract = self.empty_market()
+        contract, deployed = self._deploy()
+        # All in one block: nobody can estimate gas for a contract that does not stand yet.
+        sender: TxParams = {"from": self.admin.address, "gas": 2_000_000}
         listed = [(account, list(KINDS).index(name), name) for name, account in actors.items()]
         sent = [
+            deployed,
             contract.functions.registerActors(listed).transact(sender),
             contract.functions.setOperator(operator, True).transact(sender),
             self.give(operator, 10**18),
-        ]
-        self.wait(sent)
-        self.wait(
-            [
+            *(
                 contract.functions.depositFor(actors[name]).transact({**sender, "value": Wei(wei)})
                 for name, wei in deposits_wei.items()
-            ]
-        )
+            ),
+        ]
+        self.wait(sent)
         return contract
+
+    def _deploy(self) -> tuple[Contract, HexBytes]:
+        """Send EnergyMarket on its way, to an address that is known before it is there."""
+        web3, artifact = self.web3, json.loads(ARTIFACT.read_text())
+        nonce = web3.eth.get_transaction_count(self.admin.address, "pending")
+        address = get_create_address(HexAddress(HexStr(self.admin.address)), nonce)
+        factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+        sent = factory.constructor(self.admin.address).transact({"from": self.admin.address, "nonce": nonce})
+        return web3.eth.contract(address=address, abi=artifact["abi"]), sent
 
     def wait(self, transactions: Sequence[HexBytes]) -> TxReceipt:
         """Wait until all are mined, and return the last one's receipt."""
