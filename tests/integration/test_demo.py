@@ -31,6 +31,8 @@ class Demo:
             "GOCACHE": Path.home() / ".cache/go-build",
             "GOPATH": Path.home() / "go",
             "PIP_CACHE_DIR": Path.home() / ".cache/pip",
+            "RUSTUP_HOME": Path.home()
+            / ".rustup",  # pip asks rustc for its version, and rustup writes down that it ran
         }
         own = {"HOME": str(self.home), "TMPDIR": str(self.temporary), "LC_ALL": "C"}
         return subprocess.run(
@@ -47,8 +49,8 @@ class Demo:
     def written_outside(self) -> list[Path]:
         return [path for top in (self.home, self.temporary) for path in top.rglob("*") if path.is_file()]
 
-    def up(self) -> tuple[str, dict[str, Any]]:
-        run = self.make("demo", f"BASE_PORT={BASE_PORT}", f"SLOTS={SLOTS}")
+    def up(self, slots: int) -> tuple[str, dict[str, Any]]:
+        run = self.make("demo", f"BASE_PORT={BASE_PORT}", f"SLOTS={slots}")
         assert run.returncode == 0, run.stdout[-6000:]
         return run.stdout, json.loads((self.clone / ".demo/summary.json").read_text())
 
@@ -68,7 +70,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.mark.usefixtures("network")  # side by side with another network
 def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain(demo: Demo) -> None:
-    output, summary = demo.up()
+    output, summary = demo.up(SLOTS)
 
     assert demo.written_outside() == []
     assert (summary["lost"], summary["duplicated"]) == (0, 0)
@@ -108,7 +110,7 @@ def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain
     assert demo.network.processes() == {}
     assert demo.make("demo-status").returncode != 0
 
-    _, later = demo.up()
+    _, later = demo.up(4)
     assert later["genesis_hash"] == summary["genesis_hash"]
     assert later["head"] > summary["head"]
     assert later["market"]["address"] == summary["market"]["address"]
@@ -121,8 +123,10 @@ def test_a_fresh_clone_becomes_a_network_with_trades_and_comes_back_to_its_chain
     assert not (demo.clone / ".demo").exists()
 
 
-def test_foreign_port_stops_the_demo_before_anything_is_made(tmp_path: Path, network: Network) -> None:
-    fresh = Demo(tmp_path)
+def test_foreign_port_stops_the_demo_before_anything_is_made(
+    tmp_path_factory: pytest.TempPathFactory, network: Network
+) -> None:
+    fresh = Demo(tmp_path_factory.mktemp("p"))
     run = fresh.make("demo", f"BASE_PORT={network.base_port}")
     assert run.returncode != 0
     assert f"TCP port {network.base_port + 90} on 127.0.0.1 is held by process" in run.stdout
