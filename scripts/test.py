@@ -25,7 +25,7 @@ PHASES = {
         ["mypy", "scripts", "tests", "contracts/test", BRIDGE_TESTS],
         ["ansible-lint", "--offline", "--strict"],
     ],
-    "unit": [["pytest", "-n", "2", "tests/unit", BRIDGE_TESTS]],
+    "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
     "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
     "bridge": [["pytest", "tests/integration/test_energy_bridge.py", "tests/integration/test_go_from_pypi.py"]],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
