@@ -28,6 +28,7 @@ PHASES = {
     "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
     "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
     "bridge": [["pytest", "tests/integration/test_energy_bridge.py", "tests/integration/test_go_from_pypi.py"]],
+    "containers": [["pytest", "tests/containers"]],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
 }
 

@@ -21,6 +21,7 @@ __all__ = [
     "Requirements",
     "environment_of",
     "holders",
+    "memory_mib",
     "parent_of",
     "pids",
     "problems",
@@ -61,6 +62,12 @@ def parent_of(pid: int) -> int:
     except OSError:
         return 0
     return int(stat.rpartition(")")[2].split()[1])  # the name before the bracket may have anything in it
+
+
+def memory_mib() -> int:
+    """The memory of this machine, swap left out."""
+    (kib,) = re.findall(r"^MemTotal:\s+(\d+) kB$", (_PROC / "meminfo").read_text(), re.MULTILINE)
+    return int(kib) // 1024
 
 
 def services_below(top: Path) -> dict[int, str]:

@@ -40,6 +40,7 @@ OURS = "CLIQUE_SERVICE_"  # what the names of the variables begin with that this
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,31}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -77,6 +78,12 @@ class Definition:
     stop_timeout_s: int
     contents: Mapping[str, str | None]  # watched file → sha256; None where check mode cannot know it
     checksums: Mapping[str, str]  # program → sha256
+    user: str | None = None
+    group: str | None = None
+    description: str | None = None
+    memory_high_mib: int | None = None  # above it the kernel reclaims memory, and slows the process down for it
+    memory_max_mib: int | None = None  # at it the process is killed
+    writable: tuple[str, ...] = ()  # folders and files; none means the service's directory
 
     @property
     def digest(self) -> str | None:
@@ -185,8 +192,7 @@ def define(name: str, options: Mapping[str, Any], *, directory: Path, check: boo
     for path, digest in checksums.items():
         if not _SHA256.fullmatch(digest):
             raise ServiceError(f"checksums of {name} has no sha256 for {path}, which is 64 hexadecimal digits")
-    if options["stop_timeout_s"] < 1:
-        raise ServiceError(f"stop_timeout_s of {name} has to be at least 1")
+    _check_limits(name, options)
     if not check:
         _verify(name, argv[0], checksums)
     return Definition(
@@ -198,7 +204,22 @@ def define(name: str, options: Mapping[str, Any], *, directory: Path, check: boo
         stop_timeout_s=options["stop_timeout_s"],
         contents={path: _content(name, Path(path), check=check) for path in options["watch"] or ()},
         checksums=checksums,
+        user=options["user"],
+        group=options["group"],
+        description=options["description"],
+        memory_high_mib=options["memory_high_mib"],
+        memory_max_mib=options["memory_max_mib"],
+        writable=tuple(options["writable"] or ()),
     )
+
+
+def _check_limits(name: str, options: Mapping[str, Any]) -> None:
+    for account in (options["user"], options["group"]):
+        if account is not None and not _ACCOUNT.fullmatch(account):
+            raise ServiceError(f"{name} cannot belong to {account!r}, which is no name of a user or a group")
+    for key in ("stop_timeout_s", "memory_high_mib", "memory_max_mib"):
+        if options[key] is not None and options[key] < 1:
+            raise ServiceError(f"{key} of {name} has to be at least 1")
 
 
 def _verify(name: str, program: str, checksums: Mapping[str, str]) -> None:

@@ -87,6 +87,11 @@ class Supervisor:
 
     def render(self, definition: Definition) -> dict[str, str]:
         """Return supervisord's own configuration and the service's section of it."""
+        if definition.user or definition.group:
+            raise ServiceError(
+                f"{self.name} cannot run as {definition.user or definition.group}: supervisor runs programs as whoever "
+                "runs the module; leave out user and group, or take the manager systemd"
+            )
         variables = {
             **definition.environment,
             _NAME: self.name,

@@ -66,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: C(architecture), as M(ansible.builtin.setup) has it too, so that nobody need ask again.
+  description: C(architecture) and C(memtotal_mb), as M(ansible.builtin.setup) has them, so that nobody need ask again.
   type: dict
   returned: success
 problems:
@@ -85,7 +85,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import Port, Requirements, problems
+from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import (
+    Port,
+    Requirements,
+    memory_mib,
+    problems,
+)
 
 
 def requirements(asked: dict[str, Any]) -> Requirements:
@@ -130,7 +135,8 @@ def main() -> None:
         module.fail_json(msg=str(error), problems=[])
     if found:
         module.fail_json(msg=" ".join(found), problems=found)
-    module.exit_json(changed=False, problems=[], ansible_facts={"architecture": os.uname().machine})
+    facts = {"architecture": os.uname().machine, "memtotal_mb": memory_mib()}
+    module.exit_json(changed=False, problems=[], ansible_facts=facts)
 
 
 if __name__ == "__main__":

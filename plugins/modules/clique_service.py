@@ -27,14 +27,18 @@ options:
     choices: [started, stopped, absent]
     default: started
   manager:
-    description: What supervises the process. V(supervisor) is one supervisord for each O(directory), without root.
+    description:
+      - What keeps the process running. V(systemd) is a unit C(clique-<name>.service), started at boot and sandboxed; it
+        needs root. V(supervisor) is one supervisord for each O(directory), without root.
     type: str
-    choices: [supervisor]
+    choices: [supervisor, systemd]
     default: supervisor
   directory:
     description:
-      - Folder that holds C(supervisord.conf), C(supervisor.sock), C(services/) and C(log/). It is made, with mode 0700,
-        where it is missing. Its path has to be short enough for sockets, 83 bytes at most.
+      - The service's folder. It is made, with mode 0700, where it is missing.
+      - With V(supervisor) it holds C(supervisord.conf), C(supervisor.sock), C(services/) and C(log/), and its path has
+        to be short enough for sockets, 83 bytes at most.
+      - With V(systemd) it is what the process may write, see O(writable), and the unit waits for its file system.
     type: path
     required: true
   argv:
@@ -51,6 +55,29 @@ options:
   working_directory:
     description: Folder that the process starts in. Without it, O(directory).
     type: path
+  user:
+    description: The user whose process it is. Without it, whoever runs the module. Only with O(manager=systemd).
+    type: str
+  group:
+    description: The group of the process. Without it, the user's. Only with O(manager=systemd).
+    type: str
+  description:
+    description: What the unit is called in lists, one line. Of no meaning to supervisor.
+    type: str
+  memory_high_mib:
+    description:
+      - MiB of memory above which the process is slowed down and its memory reclaimed. Supervisor has no such limit.
+    type: int
+  memory_max_mib:
+    description: MiB of memory at which the process is killed and started again. Supervisor has no such limit.
+    type: int
+  writable:
+    description:
+      - Folders and files that the process may write with O(manager=systemd); to it all others are read-only. Without
+        any, O(directory). Supervisor keeps a process from nothing.
+    type: list
+    elements: path
+    default: []
   stop_signal:
     description: Signal that asks the process to end.
     type: str
@@ -89,9 +116,9 @@ attributes:
         and so is a digest where a watched file is missing.
   diff_mode:
     support: full
-    description: Shows the state, the digest of the running process and the files that supervisor reads.
+    description: Shows the state, the digest of the running process and the files that its manager reads.
 requirements:
-  - supervisor 4.2 or newer on the node, where something has to be started
+  - supervisor 4.2 or newer on the node, or systemd 247 or newer as its first process, where something has to be started
 notes:
   - A supervisord that was killed leaves its programs running with nobody to restart them. The next run ends such a
     process with its stop signal and starts it anew under a new supervisord.
@@ -109,6 +136,15 @@ EXAMPLES = r"""
     argv: [/home/me/.demo/bin/geth, --datadir, /home/me/.demo/hosts/sealer1/geth, --config, peers.toml]
     checksums:
       /home/me/.demo/bin/geth: 5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03
+
+- name: Keep a node running as a unit, with its data as the only thing it may write
+  smartenergy.clique.clique_service:
+    name: geth
+    manager: systemd
+    directory: /var/lib/clique
+    user: clique
+    memory_high_mib: 600
+    argv: [/usr/local/bin/geth, --datadir, /var/lib/clique/geth]
 
 - name: Write down a new definition only where that interrupts nobody
   smartenergy.clique.clique_service:
@@ -157,7 +193,8 @@ running_digest:
   type: str
   returned: success
 log:
-  description: File with what the process writes to its standard output and standard error.
+  description:
+    - Where what the process writes to its standard output and standard error is. With systemd, the command to see it.
   type: str
   returned: success
 """
@@ -172,15 +209,22 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._service import State, apply, check_name, define
 from ansible_collections.smartenergy.clique.plugins.module_utils._supervisor import Supervisor, default_supervisord
+from ansible_collections.smartenergy.clique.plugins.module_utils._systemd import Systemd
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
-    "manager": {"type": "str", "choices": ["supervisor"], "default": "supervisor"},
+    "manager": {"type": "str", "choices": ["supervisor", "systemd"], "default": "supervisor"},
     "directory": {"type": "path", "required": True},
     "argv": {"type": "list", "elements": "str"},
     "environment": {"type": "dict", "default": {}},
     "working_directory": {"type": "path"},
+    "user": {"type": "str"},
+    "group": {"type": "str"},
+    "description": {"type": "str"},
+    "memory_high_mib": {"type": "int"},
+    "memory_max_mib": {"type": "int"},
+    "writable": {"type": "list", "elements": "path", "default": []},
     "stop_signal": {"type": "str", "choices": ["INT", "TERM", "QUIT", "HUP", "USR1", "USR2"], "default": "INT"},
     "stop_timeout_s": {"type": "int", "default": 180},
     "watch": {"type": "list", "elements": "path", "default": []},
@@ -190,12 +234,18 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
+def _manager(asked: Mapping[str, Any], directory: Path, name: str) -> Supervisor | Systemd:
+    if asked["manager"] == "systemd":
+        return Systemd(directory, name, time)
+    supervisord = Path(asked["supervisord"]) if asked["supervisord"] else default_supervisord()
+    return Supervisor(directory, name, supervisord, time)
+
+
 def ensure(asked: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """Make the service what is asked for, or in check mode say what that would do; raises CliqueError."""
     state = State(asked["state"])
     directory = Path(os.path.realpath(asked["directory"]))
-    supervisord = Path(asked["supervisord"]) if asked["supervisord"] else default_supervisord()
-    manager = Supervisor(directory, check_name(asked["name"]), supervisord, time)
+    manager = _manager(asked, directory, check_name(asked["name"]))
     definition = define(asked["name"], asked, directory=directory, check=check) if state is State.STARTED else None
     with manager.alone():
         outcome = apply(manager, definition, state=state, restart=asked["restart"], check=check)

@@ -42,7 +42,7 @@ STRAY = Process(7, "wanted", supervised=False)
 def test_the_digest_is_of_the_content_and_not_of_its_order() -> None:
     assert GETH.digest == replace(GETH, environment={"B": "2", "A": "1"}).digest
     # A fixed value: a changed one would restart every sealer of every network.
-    assert GETH.digest == "5bf44b1e15a6c2ee66fb5ec0c094e715ba5d76f6c633f7ca29960820f8fa51b4"
+    assert GETH.digest == "6d375b9adacab12424a4d7d2762d2a726e790c1af7407ea6b68b77404e63353d"
 
 
 @pytest.mark.parametrize(
@@ -187,6 +187,12 @@ def options(**others: Any) -> dict[str, Any]:
         "working_directory": None,
         "stop_signal": "INT",
         "stop_timeout_s": 180,
+        "user": None,
+        "group": None,
+        "description": None,
+        "memory_high_mib": None,
+        "memory_max_mib": None,
+        "writable": [],
         "watch": None,
         "checksums": None,
         **others,

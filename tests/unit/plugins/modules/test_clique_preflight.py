@@ -46,6 +46,8 @@ def test_a_machine_that_will_do(tmp_path: Path, check: bool) -> None:
     wants = asked(tmp_path / "a/b", (port, "tcp", "127.0.0.1"), python="3.11")
     answer = run_module("clique_preflight", wants, check=check)
     assert (answer["changed"], answer["problems"]) == (False, [])
+    memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    assert answer["ansible_facts"] == {"architecture": os.uname().machine, "memtotal_mb": memory_mib}
     assert tree(tmp_path) == before
 
 
