@@ -78,6 +78,8 @@ class Systemd:
     directory: Path  # absolute and without symbolic links
     name: str
     clock: Clock
+    user: str | None = None  # whom the directory belongs to where it has to be made
+    group: str | None = None
     units: Path = field(default=_UNITS)
 
     @property
@@ -150,7 +152,7 @@ class Systemd:
         make_directory(link.parent, mode=0o755)
         link.unlink(missing_ok=True)
         link.symlink_to(files[self._link].strip())
-        make_directory(self.directory, mode=0o700)
+        make_directory(self.directory, mode=0o700, owner=self.user, group=self.group)
         if _RUNS_HERE.is_dir():
             self._systemctl("daemon-reload")
 

@@ -35,7 +35,7 @@ options:
     default: supervisor
   directory:
     description:
-      - The service's folder. It is made, with mode 0700, where it is missing.
+      - The service's folder. It is made, with mode 0700 and for O(user), where it is missing.
       - With V(supervisor) it holds C(supervisord.conf), C(supervisor.sock), C(services/) and C(log/), and its path has
         to be short enough for sockets, 83 bytes at most.
       - With V(systemd) it is what the process may write, see O(writable), and the unit waits for its file system.
@@ -236,7 +236,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 def _manager(asked: Mapping[str, Any], directory: Path, name: str) -> Supervisor | Systemd:
     if asked["manager"] == "systemd":
-        return Systemd(directory, name, time)
+        return Systemd(directory, name, time, asked["user"], asked["group"])
     supervisord = Path(asked["supervisord"]) if asked["supervisord"] else default_supervisord()
     return Supervisor(directory, name, supervisord, time)
 

@@ -48,6 +48,21 @@ def test_a_unit_starts_at_boot_and_whatever_disables_it_is_undone(host: Host) ->
     assert "clique-sleeper" not in host.run("systemctl", "list-unit-files", "--no-pager")
 
 
+def test_a_folder_that_is_made_is_the_users_and_no_other_can_be_written(host: Host) -> None:
+    tries = "touch here && ! touch /var/lib/there && exec sleep infinity"
+    asked = {
+        "name": "writer",
+        "manager": "systemd",
+        "directory": "/var/lib/writer",
+        "user": "pi",
+        "argv": ["/bin/sh", "-c", tries],
+    }
+    answer = host.module("clique_service", asked)
+    assert answer.get("running") is True, answer
+    assert host.run("stat", "--format=%U %a", "/var/lib/writer", "/var/lib/writer/here") == "pi 700\npi 600\n"
+    host.module("clique_service", {**asked, "state": "absent"})
+
+
 def test_a_folder_that_the_sandbox_hides_is_refused(host: Host) -> None:
     asked = {"name": "one", "manager": "systemd", "directory": "/home/pi/clique", "argv": ["/usr/bin/sleep", "1"]}
     assert "cannot be sandboxed in /home/pi/clique" in host.module("clique_service", asked)["msg"]
