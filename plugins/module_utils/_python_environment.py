@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Python environment made of an archive, without pip. Private to this collection."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+
+__all__ = ["State", "Wanted", "look", "make", "plan"]
+
+VERSION = ".".join(map(str, sys.version_info[:2]))
+CONFIG = "pyvenv.cfg"  # what makes a folder an environment
+DRAFT = ".draft-"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An environment in a folder of its name, and a command that runs its package with it."""
+
+    directory: Path
+    name: str
+    package: str
+    imports: Sequence[str]
+    command: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.directory / self.name
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin/python"
+
+    @property
+    def script(self) -> Path:
+        """What the command is a link to."""
+        return self.folder / "bin" / self.command.name
+
+
+@dataclass(frozen=True)
+class State:
+    """The names of the environments in a directory, and what the command is a link to."""
+
+    environments: frozenset[str]
+    command: str | None
+
+
+def look(wanted: Wanted) -> State:
+    """What is there; an environment whose Python is gone does not count. Raises CliqueError."""
+    command = wanted.command
+    if command.exists() and not command.is_symlink():
+        raise CliqueError(
+            f"{command} is there and was not made by this collection: remove it, or have the command somewhere else"
+        )
+    folders = [path.parent for path in wanted.directory.glob(f"*/{CONFIG}")]
+    names = frozenset(folder.name for folder in folders if (folder / "bin/python").exists())
+    return State(names, str(command.readlink()) if command.is_symlink() else None)
+
+
+def plan(before: State, wanted: Wanted) -> State:
+    """What is to be there. Something may still run in the environment that the command named so far, so it stays."""
+    if wanted.name in before.environments and before.command == str(wanted.script):
+        return before
+    last = {name for name in before.environments if before.command and Path(before.command).parent.parent.name == name}
+    return State(frozenset({wanted.name, *last}), str(wanted.script))
+
+
+def make(wanted: Wanted, after: State, *, archive: Path, sha256: str, python_version: str) -> None:
+    """Bring about what is planned; the archive is removed in the end. Raises CliqueError, leaving what was there."""
+    if python_version != VERSION:
+        raise CliqueError(
+            f"{sys.executable} is Python {VERSION} and the archive is for {python_version}: was this host upgraded? "
+            "Run again with --flush-cache"
+        )
+    os.umask(0o022)  # everybody may read it
+    make_directory(wanted.directory, mode=0o755)
+    make_directory(wanted.command.parent, mode=0o755)
+    try:
+        for cut_off in wanted.directory.glob(f"{DRAFT}*"):
+            shutil.rmtree(cut_off)
+        with tempfile.TemporaryDirectory(dir=wanted.directory, prefix=DRAFT) as scratch:
+            if wanted.name not in look(wanted).environments:
+                draft = Path(scratch) / wanted.name
+                _verify(archive, sha256)
+                _fill(draft, wanted, archive)
+                _try(draft, wanted)
+                os.sync()  # what has its name is whole, even after a power cut
+                if wanted.folder.exists():
+                    wanted.folder.rename(Path(scratch) / "spoilt")
+                draft.rename(wanted.folder)
+            link = Path(scratch) / "link"
+            link.symlink_to(wanted.script)
+            link.replace(wanted.command)
+        for path in wanted.directory.glob(f"*/{CONFIG}"):
+            if path.parent.name not in after.environments:
+                shutil.rmtree(path.parent)
+        archive.unlink(missing_ok=True)
+    except OSError as error:
+        raise CliqueError(f"{wanted.folder} cannot be made: {error.strerror} ({error.filename})") from error
+
+
+def _verify(archive: Path, sha256: str) -> None:
+    try:
+        with archive.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        found = "none"
+    if found != sha256:
+        raise CliqueError(
+            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}. Is the disk full or broken?"
+        )
+
+
+def _fill(draft: Path, wanted: Wanted, archive: Path) -> None:
+    """Make what `python -m venv` makes, without pip in it, but for the scripts, which name the final folder."""
+    with zipfile.ZipFile(archive) as content:
+        content.extractall(draft / "lib" / f"python{VERSION}")
+    python = Path(sys.executable).resolve()
+    (draft / "bin").mkdir()
+    (draft / "bin/python").symlink_to(python)
+    (draft / CONFIG).write_text(f"home = {python.parent}\ninclude-system-site-packages = false\n")
+    script = draft / "bin" / wanted.command.name
+    script.write_text(f'#!/bin/sh\nexec {shlex.quote(str(wanted.python))} -I -m {wanted.package} "$@"\n')
+    script.chmod(0o755)
+
+
+def _try(draft: Path, wanted: Wanted) -> None:
+    """Import what is going to be, which also compiles it: those who may not write here would do that at each start."""
+    command = [str(draft / "bin/python"), "-I", "-c", f"import {', '.join([wanted.package, *wanted.imports])}"]
+    run = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    if run.returncode:
+        reason = (run.stderr.strip() or f"it ended with {run.returncode}").splitlines()[-1]
+        raise CliqueError(f"{wanted.package} cannot be imported on this machine: {reason}")

@@ -1,0 +1,149 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module python_environment."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: python_environment
+short_description: Keep a Python environment that was bundled elsewhere, and a command that runs its package
+version_added: "0.1.0"
+description:
+  - Makes a virtual environment of an archive from M(smartenergy.clique.python_bundle). It needs neither pip nor
+    C(ensurepip) nor a package index on this machine, only its Python.
+  - Each environment has a folder of its own, named after what is in it, which comes into being whole or not at all, and
+    only after everything in it has been imported once. What runs in an older one is not disturbed.
+  - The environment that the command ran before is kept; all older ones are removed.
+  - The environment belongs to who runs this module, and everybody may read it.
+options:
+  directory:
+    description: Folder that holds a folder for each environment. It is made where it is missing.
+    type: path
+    required: true
+  name:
+    description: Name of the environment, which has to tell its content. One that is there under this name is believed.
+    type: str
+    required: true
+  package:
+    description: Package to run, as in C(python -m).
+    type: str
+    required: true
+  imports:
+    description: Modules that have to be importable, and are compiled by that.
+    type: list
+    elements: str
+    default: []
+  command:
+    description: Path of a link that runs the package. Its folder is made where it is missing.
+    type: path
+    required: true
+  archive:
+    description: Archive on this machine, needed where the environment is missing. It is removed once that stands.
+    type: path
+    required: true
+  sha256:
+    description: The archive's sha256; may be null in check mode.
+    type: str
+  python_version:
+    description: Version of Python that the archive is for, as in V(3.11); that of this machine has to be the same.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode, without the archive.
+  diff_mode:
+    support: full
+    description: Shows which environments are there, and what the command is a link to.
+author:
+  - The smartenergy.clique authors
+"""
+
+EXAMPLES = r"""
+- name: Keep the bridge's environment
+  smartenergy.clique.python_environment:
+    directory: /opt/energy-bridge
+    name: "{{ bundle.name }}"
+    package: energy_bridge
+    imports: [energy_bridge.service]
+    command: /usr/local/bin/energy-bridge
+    archive: /opt/energy-bridge.zip
+    sha256: "{{ bundle.sha256 }}"
+    python_version: "3.11"
+"""
+
+RETURN = r"""
+python:
+  description: The environment's Python.
+  type: str
+  returned: success
+  sample: /opt/energy-bridge/cp311-aarch64-0123456789ab/bin/python
+present:
+  description: Whether environment and command were there already.
+  type: bool
+  returned: success
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._python_environment import (
+    State,
+    Wanted,
+    look,
+    make,
+    plan,
+)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "directory": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "package": {"type": "str", "required": True},
+            "imports": {"type": "list", "elements": "str", "default": []},
+            "command": {"type": "path", "required": True},
+            "archive": {"type": "path", "required": True},
+            "sha256": {"type": "str"},
+            "python_version": {"type": "str", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    asked = module.params
+    wanted = Wanted(
+        Path(asked["directory"]).absolute(),
+        asked["name"],
+        asked["package"],
+        tuple(asked["imports"]),
+        Path(asked["command"]).absolute(),
+    )
+    try:
+        before = look(wanted)
+        after = plan(before, wanted)
+        if before != after and not module.check_mode:
+            make(
+                wanted,
+                after,
+                archive=Path(asked["archive"]),
+                sha256=asked["sha256"],
+                python_version=asked["python_version"],
+            )
+    except CliqueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=before != after,
+        python=str(wanted.python),
+        present=before == after,
+        diff={"before": shown(before), "after": shown(after)},
+    )
+
+
+def shown(state: State) -> dict[str, object]:
+    return {"environments": sorted(state.environments), "command": state.command}
+
+
+if __name__ == "__main__":
+    main()
