@@ -112,7 +112,10 @@ def install(*packages: str) -> None:
 
 
 def engine() -> None:
-    """Have a Docker engine that answers."""
+    """Have a Docker engine that answers, and a client to log in to containers with."""
+    if shutil.which("ssh") is None:
+        need("an SSH client", "install it (on Debian: apt install openssh-client)")
+        install("openssh-client")
     if answers("docker", "info"):
         return
     need("a Docker engine", "start one, or install it (on Debian: apt install docker.io) and let your user use it")

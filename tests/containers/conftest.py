@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host with systemd, of this machine's own architecture: emulation would not enforce a sandbox."""
 
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -25,4 +24,4 @@ def host() -> Iterator[Host]:
     try:
         yield host
     finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", host.name], check=True, capture_output=True)
+        host.remove()

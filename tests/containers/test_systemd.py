@@ -60,6 +60,8 @@ def test_a_folder_that_is_made_is_the_users_and_no_other_can_be_written(host: Ho
     answer = host.module("clique_service", asked)
     assert answer.get("running") is True, answer
     assert host.run("stat", "--format=%U %a", "/var/lib/writer", "/var/lib/writer/here") == "pi 700\npi 600\n"
+    again = host.module("clique_service", asked)
+    assert (again["changed"], again["pid"]) == (False, answer["pid"])
     host.module("clique_service", {**asked, "state": "absent"})
 
 

@@ -13,10 +13,12 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wa
 
 from support.modules import Answer
 
-# What systemd needs in a container beside what Docker gives anyway; not --privileged.
+# What systemd needs in a container beside what Docker gives anyway, and what root may do on any host: see other users'
+# processes. Not --privileged.
 RUN = [
     "--cap-add=SYS_ADMIN",
     "--cap-add=NET_ADMIN",
+    "--cap-add=SYS_PTRACE",
     "--security-opt=seccomp=unconfined",
     "--security-opt=apparmor=unconfined",
     "--cgroupns=host",
@@ -40,14 +42,20 @@ class Host:
 
     name: str
 
-    def start(self, image: str, checkout: Path) -> None:
-        """Start it from an image and wait until its systemd has."""
+    def start(self, image: str, checkout: Path, *options: str) -> None:
+        """Start it from an image, with further options of docker run, and wait until its systemd has."""
         site = sysconfig.get_path("purelib")
         mounts = {site: f"{PLACE}/site", str(checkout): f"{PLACE}/ansible_collections/smartenergy/clique"}
         volumes = [f"--volume={here}:{there}:ro" for here, there in mounts.items()]
         subprocess.run(
-            ["docker", "run", "--detach", "--name", self.name, *RUN, *volumes, image], check=True, capture_output=True
+            ["docker", "run", "--detach", "--name", self.name, *RUN, *volumes, *options, image],
+            check=True,
+            capture_output=True,
         )
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until its systemd has come up."""
         up = wait_until(
             lambda: self.run("systemctl", "is-system-running", check=False).strip() == "running",
             timeout_s=60,
@@ -55,6 +63,10 @@ class Host:
             poll_s=0.5,
         )
         assert up, self.run("systemctl", "--failed", "--no-pager", check=False)
+
+    def remove(self) -> None:
+        """Take it away, with all that is in it."""
+        subprocess.run(["docker", "rm", "--force", "--volumes", self.name], check=True, capture_output=True)
 
     def run(self, *command: str, check: bool = True, environment: Mapping[str, str] | None = None) -> str:
         """Run a command as root and return what it printed; with check, a failure shows all it said."""

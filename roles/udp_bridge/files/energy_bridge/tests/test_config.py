@@ -91,3 +91,31 @@ def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path) -> None:
         read_source_keys(path)
     assert str(path) in str(caught.value)
     assert "not hex" not in str(caught.value)
+
+
+@pytest.fixture
+def bridge(tmp_path: Path) -> Path:
+    """The configuration of a bridge whose sources pv and grid have secrets."""
+    keys, path = tmp_path / "source-keys.json", tmp_path / "config.json"
+    keys.write_text(json.dumps({"pv": "01" * 32, "grid": "02" * 32}))
+    path.write_text(json.dumps({**GOOD, "source_keys": str(keys)}))
+    return path
+
+
+def test_the_secret_of_one_source_is_shown(bridge: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["secret", "pv", "--config", str(bridge)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "01" * 32 + "\n"
+    assert "HMAC-SHA256" in shown.err
+
+
+def test_an_unknown_source_is_told_the_known_ones(bridge: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["secret", "sun", "--config", str(bridge)]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "There is no source 'sun'; there are grid, pv.\n")
+
+
+def test_where_nobody_is_authenticated_there_is_no_secret(bridge: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bridge.write_text(json.dumps({**GOOD, "source_keys": None}))
+    assert main(["secret", "pv", "--config", str(bridge)]) == 2
+    assert "authenticates nobody" in capsys.readouterr().err

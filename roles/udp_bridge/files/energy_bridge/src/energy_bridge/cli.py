@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command energy-bridge: run, check, status, simulate."""
+"""The command energy-bridge: run, check, status, secret, simulate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from energy_bridge.config import ConfigError, read_config
+from energy_bridge.config import ConfigError, read_config, read_source_keys
 from energy_bridge.store import Store, StoreError
 
 __all__ = ["main"]
+
+# Where the role udp_bridge puts it, unless it is told otherwise.
+CONFIG = Path("/var/lib/clique/bridge/config.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +46,14 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "Receive readings and settle them, until SIGTERM."),
         ("check", _check, "Check a configuration and say what is wrong with it."),
         ("status", _status, "Show how many readings and trades there are, and where they stand."),
+        ("secret", _secret, "Show the secret of a source: 32 bytes in hex, the key of its datagrams' HMAC-SHA256."),
     ):
         sub = add(name, command, text)
-        sub.add_argument("--config", type=Path, required=True, help="the bridge's config.json")
+        sub.add_argument("--config", type=Path, default=CONFIG, help="the bridge's config.json (default: %(default)s)")
         if name == "status":
             sub.add_argument("--json", action="store_true", help="for programs")
+        if name == "secret":
+            sub.add_argument("source", help="the actor's name, as in pv")
 
     simulate = add("simulate", _simulate, "Play load, PV, CHP, battery and grid, and send what they measure.")
     simulate.add_argument("--bridge", default="127.0.0.1:30401", metavar="HOST:PORT", help="where the bridge listens")
@@ -104,6 +110,19 @@ def _status(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(status, indent=2) if options.json else _sentences(status))
+    return 0
+
+
+def _secret(options: argparse.Namespace) -> int:
+    path = read_config(options.config).source_keys
+    if path is None:
+        raise ConfigError("This bridge authenticates nobody: a datagram is the JSON object alone.")
+    keys = read_source_keys(path)
+    if options.source not in keys:
+        raise ConfigError(f"There is no source {options.source!r}; there are {', '.join(sorted(keys))}.")
+    print(keys[options.source].hex())
+    # Not for those who take the secret into a variable.
+    print("Decode the hex to 32 bytes; send JSON, then the HMAC-SHA256 of the JSON under them.", file=sys.stderr)
     return 0
 
 

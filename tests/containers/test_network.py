@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A sealer and a gateway on hosts of their own: SSH as a user who may use sudo, systemd, a sandbox that is enforced."""
+
+import json
+import os
+import re
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import containers
+import pytest
+from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
+from support.containers import Host
+
+CHECKOUT = Path(__file__).parents[2]
+ADDRESSES = {"sealer1": "198.19.41.11", "gateway": "198.19.41.20"}  # of the range that is kept for tests of networks
+PLAYBOOKS = [f"playbooks/{name}.yml" for name in ("preflight", "build", "network", "sealing")]
+IPC = "/var/lib/clique/geth/geth.ipc"
+RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Pis:
+    """Two hosts, and the folder that is the controller's part of their network."""
+
+    folder: Path
+    hosts: dict[str, Host]
+
+    def play(self, *arguments: str) -> dict[str, int]:
+        """Run the playbooks and return how many tasks changed each host; a failure shows all that was said."""
+        done = subprocess.run(
+            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), *PLAYBOOKS, *arguments],
+            cwd=CHECKOUT,
+            env={**os.environ, "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        changed = dict.fromkeys(self.hosts, 0)
+        for host, count, unreachable, failed in RECAP.findall(done.stdout):
+            assert (unreachable, failed) == ("0", "0"), done.stdout
+            changed[host] += int(count)
+        return changed
+
+    def height(self, host: str) -> int:
+        """The number of the last block; -1 while nobody answers."""
+        said = self.hosts[host].run("/usr/local/bin/geth", "attach", "--exec", "eth.blockNumber", IPC, check=False)
+        return int(said) if said.strip().isdigit() else -1
+
+    def assert_grows(self) -> None:
+        """Both nodes come to hold a block that was not there yet."""
+        for host in self.hosts:
+            before = max(self.height(host), 0)
+
+            def grown(host: str = host, before: int = before) -> bool:
+                return self.height(host) > before
+
+            grows = wait_until(grown, timeout_s=60, clock=time, poll_s=0.5)
+            assert grows, self.hosts[host].run("journalctl", "-u", "clique-geth", "-n", "30", "--no-pager")
+
+
+@pytest.fixture(scope="module")
+def pis(tmp_path_factory: pytest.TempPathFactory, binaries: dict[str, Path]) -> Iterator[Pis]:
+    """Two hosts as they come from the installer: SSH with a key, sudo, nothing of this collection."""
+    containers.engine()
+    image = containers.image(containers.SUITE, containers.NATIVE)
+    folder = tmp_path_factory.mktemp("pis")
+    key = folder / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    network = f"clique-test-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["docker", "network", "create", "--subnet=198.19.41.0/24", network], check=True, capture_output=True)
+    pis = Pis(folder, {name: Host(f"{network}-{name}") for name in ADDRESSES})
+    (folder / "hosts.json").write_text(json.dumps(inventory(folder, binaries["geth"].parents[1])))
+    try:
+        for name, host in pis.hosts.items():
+            host.start(image, CHECKOUT, f"--network={network}", f"--ip={ADDRESSES[name]}", f"--hostname={name}")
+            host.run("install", "--directory", "--owner=pi", "--group=pi", "--mode=0700", "/home/pi/.ssh")
+            write = 'printf "%s" "$KEY" > /home/pi/.ssh/authorized_keys && chown pi: /home/pi/.ssh/authorized_keys'
+            host.run("sh", "-c", write, environment={"KEY": key.with_suffix(".pub").read_text()})
+        yield pis
+    finally:
+        for host in pis.hosts.values():
+            host.remove()
+        subprocess.run(["docker", "network", "rm", network], check=True, capture_output=True)
+
+
+def inventory(folder: Path, cache: Path) -> dict[str, Any]:
+    variables = {
+        "ansible_user": "pi",
+        "ansible_ssh_private_key_file": str(folder / "key"),
+        "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null",
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "clique_network_dir": str(folder / "network"),
+        "clique_build_cache_directory": str(cache),
+        "clique_period_s": 2,
+    }
+    here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    hosts = {name: {"ansible_host": address} for name, address in ADDRESSES.items()}
+    groups = {"sealers": "sealer1", "bootnodes": "gateway", "gateways": "gateway"}
+    children = {group: {"hosts": {name: hosts[name]}} for group, name in groups.items()}
+    return {"all": {"vars": variables, "hosts": {"localhost": here}, "children": children}}
+
+
+def test_it_comes_up_seals_and_stays(pis: Pis) -> None:
+    foretold = pis.play("--check", "--diff")
+    assert all(foretold.values()), foretold
+    assert not (pis.folder / "network").exists()
+    assert "clique" not in pis.hosts["sealer1"].run("cat", "/etc/passwd")
+    assert all(pis.play("--diff").values())
+    pis.assert_grows()
+    assert pis.play("--diff") == dict.fromkeys(pis.hosts, 0)
+    assert pis.play("--check") == dict.fromkeys(pis.hosts, 0)
+
+    # A node that is killed, and hosts that lose their power, come back with nobody's help.
+    sealer = pis.hosts["sealer1"]
+    sealer.run("pkill", "-KILL", "-x", "geth")
+    pis.assert_grows()
+    names = [host.name for host in pis.hosts.values()]
+    subprocess.run(["docker", "kill", *names], check=True, capture_output=True)
+    subprocess.run(["docker", "start", *names], check=True, capture_output=True)
+    for host in pis.hosts.values():
+        host.wait()
+    pis.assert_grows()
+    for host in pis.hosts.values():
+        journal = host.run("journalctl", "--no-pager", "-o", "cat", "-u", "clique-*")
+        assert "SIGSYS" not in journal
+        assert "status=31/SYS" not in journal
