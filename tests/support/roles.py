@@ -34,6 +34,7 @@ def play_role(
     *arguments: str,
     hosts: Sequence[str] = ("one", "two"),
     path: str | None = None,
+    tasks_from: str = "main",
 ) -> Played:
     """Play a role of this collection in a folder; path replaces PATH, without the environment's own folder in front."""
     folder.mkdir(exist_ok=True)
@@ -41,7 +42,7 @@ def play_role(
     handed_on.unlink(missing_ok=True)
     local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     inventory = {"all": {"vars": local, "hosts": dict.fromkeys(hosts)}}
-    include = {"name": f"smartenergy.clique.{role}"}
+    include = {"name": f"smartenergy.clique.{role}", "tasks_from": tasks_from}
     results = f"ansible_play_hosts | map('extract', hostvars, '{role}_result')"
     hand_on = {"content": f"{{{{ dict(ansible_play_hosts | zip({results})) | to_json }}}}", "dest": str(handed_on)}
     # Written in check mode too, and not counted: it is the test that wants to know.
