@@ -83,7 +83,7 @@ class Definition:
     description: str | None = None
     memory_high_mib: int | None = None  # above it the kernel reclaims memory, and slows the process down for it
     memory_max_mib: int | None = None  # at it the process is killed
-    writable: tuple[str, ...] = ()  # folders and files; none means the service's directory
+    writable: tuple[str, ...] | None = None  # folders and files; None means the service's directory
 
     @property
     def digest(self) -> str | None:
@@ -209,7 +209,7 @@ def define(name: str, options: Mapping[str, Any], *, directory: Path, check: boo
         description=options["description"],
         memory_high_mib=options["memory_high_mib"],
         memory_max_mib=options["memory_max_mib"],
-        writable=tuple(options["writable"] or ()),
+        writable=None if options["writable"] is None else tuple(options["writable"]),
     )
 
 

@@ -7,7 +7,9 @@ started with stands in its own environment, as with every other manager.
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -100,7 +102,10 @@ class Systemd:
 
     def render(self, definition: Definition) -> dict[str, str]:
         """Return the unit, and where the link that starts it at boot points to."""
-        for path in (str(self.directory), definition.working_directory, definition.argv[0], *definition.writable):
+        writable = (str(self.directory),) if definition.writable is None else definition.writable
+        for path in (str(self.directory), definition.working_directory, definition.argv[0], *writable):
+            if not path.startswith("/"):
+                raise ServiceError(f"{self.name} cannot have the path {path!r} in its unit: write it from / on")
             if any(Path(path).is_relative_to(hidden) for hidden in _HIDDEN):
                 raise ServiceError(
                     f"{self.name} cannot be sandboxed in {path}: its unit does not see /home, /root and /run/user; "
@@ -117,7 +122,7 @@ class Systemd:
         lines = [
             "# Made by smartenergy.clique; the next run replaces it.",
             "[Unit]",
-            f"Description={_plain(definition.description or f'{self.name} of a Clique network')}",
+            f"Description={_bare(self.name, definition.description or f'{self.name} of a Clique network')}",
             # Blocks of a node whose clock is wrong are refused: it starts when the clock is right, at every boot.
             "Wants=network-online.target time-sync.target",
             "After=network-online.target time-sync.target",
@@ -129,7 +134,7 @@ class Systemd:
             *([f"User={definition.user}"] if definition.user else []),
             *([f"Group={definition.group}"] if definition.group else []),
             *(f"Environment={_word(f'{key}={value}')}" for key, value in sorted(variables.items())),
-            f"WorkingDirectory={definition.working_directory.replace('%', '%%')}",
+            f"WorkingDirectory={_bare(self.name, definition.working_directory)}",
             # The colon: no variable is put in.
             f"ExecStart=:{' '.join(map(_word, definition.argv))}",
             f"KillSignal=SIG{definition.stop_signal}",
@@ -138,7 +143,7 @@ class Systemd:
             "RestartSec=1",
             *([f"MemoryHigh={definition.memory_high_mib}M"] if definition.memory_high_mib else []),
             *([f"MemoryMax={definition.memory_max_mib}M"] if definition.memory_max_mib else []),
-            f"ReadWritePaths={' '.join(map(_word, definition.writable or (str(self.directory),)))}",
+            f"ReadWritePaths={' '.join(map(_word, writable))}",
             _SANDBOX,
             "[Install]",
             "WantedBy=multi-user.target",
@@ -170,7 +175,7 @@ class Systemd:
             )
         shown = self._settled()
         pid = int(shown.get("MainPID", "0"))
-        running = pid > 0 and shown.get("ActiveState") in ("active", "reloading", "deactivating")
+        running = pid > 0 and shown.get("ActiveState") in ("active", "reloading")  # and not about to end
         return Observed(
             process=Process(pid, environment_of(pid).get(_DIGEST), supervised=True) if running else None,
             retried=not running and shown.get("ActiveState") in ("activating", "deactivating"),
@@ -206,18 +211,25 @@ class Systemd:
     def _show(self) -> dict[str, str]:
         if not _RUNS_HERE.is_dir():  # check mode may look at a host that is not set up yet
             return {}
-        wanted = "MainPID,ActiveState,NRestarts,ActiveEnterTimestampMonotonic"
+        wanted = "MainPID,ActiveState,NRestarts,ActiveEnterTimestampMonotonic,NeedDaemonReload"
         said = self._systemctl("show", self.unit, f"--property={wanted}")
         return dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
 
     # Doing
 
     def require(self) -> None:
-        """Raise ServiceError where systemd does not run."""
+        """Raise ServiceError where systemd does not run, or there is no such user."""
         if not _RUNS_HERE.is_dir():
             raise ServiceError(
                 f"{self.name} is not started: systemd does not run here; use the manager supervisor instead"
             )
+        try:
+            if self.user:
+                pwd.getpwnam(self.user)
+            if self.group:
+                grp.getgrnam(self.group)
+        except KeyError as error:
+            raise ServiceError(f"{self.name} is not started: {error.args[0]}; make that first") from error
 
     def stop(self) -> None:
         """End every process of the unit; systemd sends the stop signal, and after the stop timeout SIGKILL."""
@@ -225,8 +237,10 @@ class Systemd:
 
     def start(self) -> None:
         """Start the unit and return when it has stayed up for a second."""
-        since = self._now()
+        if self._show().get("NeedDaemonReload") == "yes":  # a run was cut off after it had written the unit
+            self._systemctl("daemon-reload")
         self.stop()  # also what systemd is about to try again, with its count of tries
+        before = self._cursor()
         self._systemctl("reset-failed", self.unit, tolerate=True)
         self._systemctl("start", self.unit, tolerate=True)
         started_s = self.clock.monotonic()
@@ -238,16 +252,19 @@ class Systemd:
             return "up" if self.clock.monotonic() - started_s >= _STAYS_UP_S else ""
 
         if wait_until(up_or_down, timeout_s=_STARTS_WITHIN_S, clock=self.clock) != "up":
-            raise self._failure(since)
+            raise self._failure(before)
 
-    def _failure(self, since: str) -> ServiceError:
-        said = _run(["journalctl", "-u", self.unit, "--since", since, "-o", "cat", "--no-pager"]).stdout
+    def _failure(self, before: list[str]) -> ServiceError:
+        _run(["journalctl", "--sync"])
+        said = _run(["journalctl", "-u", self.unit, *before, "-o", "cat", "-q", "--no-pager"]).stdout
         last = "\n".join(said.splitlines()[-_LAST_LINES:])
         words = f"The last lines of its journal:\n{last}" if last else "It wrote nothing to the journal."
         return ServiceError(f"{self.name} does not stay up; systemd and the next run try again. {words}")
 
-    def _now(self) -> str:
-        return _run(["date", "+@%s"]).stdout.strip()
+    def _cursor(self) -> list[str]:
+        """What makes journalctl begin here; nothing where the journal is empty."""
+        said = _run(["journalctl", "-q", "-n", "0", "--show-cursor"]).stdout.strip()
+        return [f"--after-cursor={said.removeprefix('-- cursor: ')}"] if said else []
 
     def remove(self) -> None:
         """Forget the unit. Its journal stays."""
@@ -281,7 +298,8 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         raise ServiceError(f"{command[0]} cannot be run: {error.strerror}") from error
 
 
-# What a unit file can carry: words in double quotes, in which '%' begins a specifier.
+# What a unit file can carry: words in double quotes, in which '%' begins a specifier; in two places a bare line, which
+# a backslash at its end would join to the next.
 
 
 def _word(text: str) -> str:
@@ -289,7 +307,10 @@ def _word(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _plain(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ServiceError(f"a description is one printable line, and {text!r} is none")
+def _bare(name: str, text: str) -> str:
+    if not text.isprintable() or text != text.strip() or text.endswith("\\") or not text:
+        raise ServiceError(
+            f"{name} cannot have {text!r} in its unit: description and working directory are one printable line each, "
+            "with neither a space at an end nor a backslash at the last"
+        )
     return text.replace("%", "%%")

@@ -23,6 +23,7 @@ options:
     description:
       - V(started) is running with this definition; V(stopped) is not running, its definition is kept;
         V(absent) is neither. Logs are always kept.
+      - With O(manager=systemd) what is V(stopped) comes back with the next boot, as any unit that is enabled.
     type: str
     choices: [started, stopped, absent]
     default: started
@@ -73,11 +74,11 @@ options:
     type: int
   writable:
     description:
-      - Folders and files that the process may write with O(manager=systemd); to it all others are read-only. Without
-        any, O(directory). Supervisor keeps a process from nothing.
+      - Folders and files that the process may write with O(manager=systemd), to which all others are read-only. They
+        have to be there. Without this option, O(directory); an empty list is nothing.
+      - Supervisor keeps a process from nothing.
     type: list
     elements: path
-    default: []
   stop_signal:
     description: Signal that asks the process to end.
     type: str
@@ -224,7 +225,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "description": {"type": "str"},
     "memory_high_mib": {"type": "int"},
     "memory_max_mib": {"type": "int"},
-    "writable": {"type": "list", "elements": "path", "default": []},
+    "writable": {"type": "list", "elements": "path"},
     "stop_signal": {"type": "str", "choices": ["INT", "TERM", "QUIT", "HUP", "USR1", "USR2"], "default": "INT"},
     "stop_timeout_s": {"type": "int", "default": 180},
     "watch": {"type": "list", "elements": "path", "default": []},

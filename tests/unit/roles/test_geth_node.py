@@ -10,9 +10,9 @@ from support.roles import play_role
 @pytest.mark.parametrize(
     ("memory_mib", "words"),
     [
-        (920, ["--cache=128", "--snapshot=false", "GOMEMLIMIT=414MiB", "MemoryHigh=460M", "MemoryMax=690M"]),
-        (1850, ["--cache=256", "--snapshot=true", "GOMEMLIMIT=832MiB", "MemoryHigh=925M", "MemoryMax=1387M"]),
-        (7900, ["--cache=512", "--snapshot=true", "GOMEMLIMIT=3555MiB", "MemoryHigh=3950M", "MemoryMax=5925M"]),
+        (920, ["--cache=128", "--snapshot=false", "GOMEMLIMIT=460MiB", "MemoryHigh=512M", "MemoryMax=768M"]),
+        (1850, ["--cache=256", "--snapshot=true", "GOMEMLIMIT=920MiB", "MemoryHigh=1024M", "MemoryMax=1536M"]),
+        (7900, ["--cache=512", "--snapshot=true", "GOMEMLIMIT=3680MiB", "MemoryHigh=4096M", "MemoryMax=6144M"]),
     ],
 )
 def test_a_node_takes_its_part_of_its_hosts_memory(tmp_path: Path, memory_mib: int, words: list[str]) -> None:

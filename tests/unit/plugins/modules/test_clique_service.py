@@ -129,13 +129,13 @@ def test_a_wrong_checksum_is_refused_before_anything_is_changed(place: Path, tmp
 
 
 def test_a_program_that_ends_at_once_is_quoted_and_the_next_run_may_mend_it(place: Path) -> None:
-    run(service(place, "import signal; print('old words', flush=True); signal.pause()"))
+    run(service(place, SAYS_BYE))
     two = run(service(place, name="two"))
     answer = run_module("clique_service", service(place, "import sys; sys.exit('no such data directory')"))
     assert answer["failed"] is True
     assert "one does not stay up" in answer["msg"]
     assert "no such data directory" in answer["msg"]
-    assert "old words" not in answer["msg"]
+    assert "bye" not in answer["msg"]  # which the one before has just said
     mended = run(service(place))
     assert mended["started"] is True
     assert run(service(place, name="two"))["pid"] == two["pid"]
@@ -182,6 +182,7 @@ def test_a_process_gets_what_is_asked_for_and_nothing_of_the_runs_environment(
     monkeypatch.setenv("SECRET_OF_THE_RUN", "1")
     environment = {"PLAIN": 5, "HARD": "100% of %(here)d 'it' é"}
     argv = ["a;b", "a ;b", " # c", "%", "%(here)s", "%(ENV_HOME)s", "'", '"', "", "\\", "$HOME", "ü"]
+    argv += [";", "\\;", "$$", "${HOME}", "%n", "%%", "\\n", "\\x41", "-", "+!", "a\\"]
     tells = (
         "import json, os, signal, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]), flush=True);"
     )
