@@ -16,6 +16,9 @@ UNIVERSAL = ["--universal", "--python-version", "3.11"]
 LOCKS = {
     "requirements.txt": ["pyproject.toml"],
     "requirements-test.txt": ["pyproject.toml", "--group", "test", "--constraint", "requirements.txt"],
+    "requirements-molecule.txt": [
+        *["--group", "molecule", "--constraint", "requirements.txt", "--constraint", "requirements-test.txt"]
+    ],
     "requirements-go.txt": ["--group", "go"],
     "requirements-node.txt": ["--group", "node"],
 }
