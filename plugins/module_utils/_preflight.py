@@ -6,8 +6,10 @@ Imports nothing but the standard library, not even of this collection: `make dem
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,7 +21,9 @@ __all__ = [
     "Holder",
     "Port",
     "Requirements",
+    "USERSPACE_BITS",
     "environment_of",
+    "fingerprint",
     "holders",
     "memory_mib",
     "parent_of",
@@ -30,6 +34,8 @@ __all__ = [
 ]
 
 _PROC = Path("/proc")
+_SYSTEMD = Path("/run/systemd/system")  # there where systemd is what booted
+USERSPACE_BITS = 8 * struct.calcsize("P")  # a 64-bit kernel may carry a 32-bit system
 # In the environment of every process that this collection starts; what supervises them has no name.
 _DIRECTORY, _NAME = "CLIQUE_SERVICE_DIRECTORY", "CLIQUE_SERVICE_NAME"
 _SOCKET_BYTES = 107  # what an address of a Unix socket can hold
@@ -176,6 +182,17 @@ def _is_below(directory: str | None, top: Path) -> bool:
     return directory is not None and Path(directory).is_relative_to(os.path.realpath(top))
 
 
+# Keys
+
+
+def fingerprint(key: Path) -> str | None:
+    """What tells whether two hosts have the same key, and nothing else of it; None where there is no key."""
+    try:
+        return hashlib.sha256(b"smartenergy.clique: the same key?\0" + key.read_bytes().strip().lower()).hexdigest()
+    except OSError:
+        return None
+
+
 # The verdict
 
 
@@ -187,14 +204,23 @@ class Requirements:
     ports: tuple[Port, ...] = ()
     own_directory: Path | None = None  # services below it do not count as holders; None: those of directory
     python: tuple[int, ...] | None = None
+    memory_mib: int | None = None
+    disk_mib: int | None = None  # free, where the directory is or will be
+    userspace_bits: int | None = None
+    systemd: bool = False
 
 
 def problems(needs: Requirements) -> list[str]:
     """Everything that stands in the way, a sentence each: what it is, and how to go on. Changes nothing."""
-    return [
-        *(problem for problem in (_python_problem(needs), socket_path_problem(needs.directory)) if problem),
-        *_port_problems(needs),
-    ]
+    found = (
+        _python_problem(needs),
+        _bits_problem(needs),
+        _systemd_problem(needs),
+        _memory_problem(needs),
+        _disk_problem(needs),
+        socket_path_problem(needs.directory),
+    )
+    return [*(problem for problem in found if problem), *_port_problems(needs)]
 
 
 def _python_problem(needs: Requirements) -> str | None:
@@ -202,6 +228,40 @@ def _python_problem(needs: Requirements) -> str | None:
         return None
     wanted, version = (".".join(map(str, numbers)) for numbers in (needs.python, sys.version_info[:3]))
     return f"Python {version} at {sys.executable} is too old: {wanted} or newer is needed; install one and use that."
+
+
+def _bits_problem(needs: Requirements) -> str | None:
+    if needs.userspace_bits is None or needs.userspace_bits <= USERSPACE_BITS:
+        return None
+    return (
+        f"Its system is a {USERSPACE_BITS}-bit one and a {needs.userspace_bits}-bit one is needed, whatever its kernel is: "
+        "write its card anew with the 64-bit Raspberry Pi OS or Debian."
+    )
+
+
+def _systemd_problem(needs: Requirements) -> str | None:
+    if not needs.systemd or _SYSTEMD.is_dir():
+        return None
+    return "It does not run systemd, which is to keep its services: use a system that does."
+
+
+def _memory_problem(needs: Requirements) -> str | None:
+    if needs.memory_mib is None or memory_mib() >= needs.memory_mib:
+        return None
+    return f"It has {memory_mib()} MiB of memory, and {needs.memory_mib} MiB are needed: use a larger model for this part."
+
+
+def _disk_problem(needs: Requirements) -> str | None:
+    if needs.disk_mib is None:
+        return None
+    place = next(path for path in (needs.directory, *needs.directory.parents) if path.exists())
+    free_mib = shutil.disk_usage(place).free // 2**20
+    if free_mib >= needs.disk_mib:
+        return None
+    return (
+        f"Only {free_mib} MiB are free for {needs.directory}, and {needs.disk_mib} MiB are needed: "
+        "make room, or use a larger card or disk."
+    )
 
 
 def socket_path_problem(directory: Path) -> str | None:

@@ -43,6 +43,23 @@ options:
   python:
     description: The oldest Python that will do.
     type: str
+  memory_mib:
+    description: The least memory that will do, in MiB; swap does not count.
+    type: int
+  disk_mib:
+    description: What has to be free, in MiB, where O(directory) is or will be.
+    type: int
+  userspace_bits:
+    description: The word size of the system that will do. Its kernel may have another one.
+    type: int
+    choices: [32, 64]
+  systemd:
+    description: Whether systemd has to be what booted.
+    type: bool
+    default: false
+  node_key:
+    description: A key of which RV(key_fingerprint) is returned.
+    type: path
 attributes:
   check_mode:
     support: full
@@ -66,9 +83,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: C(architecture) and C(memtotal_mb), as M(ansible.builtin.setup) has them, so that nobody need ask again.
+  description:
+    - C(architecture), C(memtotal_mb), C(python_version) and C(userspace_bits), as M(ansible.builtin.setup) has them, so that nobody
+      need ask again.
   type: dict
-  returned: success
+  returned: always
+key_fingerprint:
+  description: The same on two hosts only if the key is; the key does not follow from it. Null where there is no key.
+  type: str
+  returned: always
 problems:
   description: Everything that is in the way, a sentence each.
   type: list
@@ -78,6 +101,7 @@ problems:
 """
 
 import os
+import platform
 import re
 from ipaddress import ip_address
 from pathlib import Path
@@ -86,8 +110,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import (
+    USERSPACE_BITS,
     Port,
     Requirements,
+    fingerprint,
     memory_mib,
     problems,
 )
@@ -107,6 +133,7 @@ def requirements(asked: dict[str, Any]) -> Requirements:
         ports=tuple(Port(**port) for port in asked["ports"]),
         own_directory=Path(asked["own_directory"]) if asked["own_directory"] else None,
         python=tuple(map(int, asked["python"].split("."))) if asked["python"] else None,
+        **{name: asked[name] for name in ("memory_mib", "disk_mib", "userspace_bits", "systemd")},
     )
 
 
@@ -126,17 +153,29 @@ def main() -> None:
             },
             "own_directory": {"type": "path"},
             "python": {"type": "str"},
+            "memory_mib": {"type": "int"},
+            "disk_mib": {"type": "int"},
+            "userspace_bits": {"type": "int", "choices": [32, 64]},
+            "systemd": {"type": "bool", "default": False},
+            "node_key": {"type": "path", "no_log": False},  # a path, and not the key
         },
         supports_check_mode=True,
     )
     try:
         found = problems(requirements(module.params))
     except CliqueError as error:
-        module.fail_json(msg=str(error), problems=[])
+        module.fail_json(msg=str(error))
+    key = module.params["node_key"]
+    facts = {
+        "architecture": os.uname().machine,
+        "memtotal_mb": memory_mib(),
+        "python_version": platform.python_version(),
+        "userspace_bits": str(USERSPACE_BITS),
+    }
+    known = {"problems": found, "key_fingerprint": fingerprint(Path(key)) if key else None, "ansible_facts": facts}
     if found:
-        module.fail_json(msg=" ".join(found), problems=found)
-    facts = {"architecture": os.uname().machine, "memtotal_mb": memory_mib()}
-    module.exit_json(changed=False, problems=[], ansible_facts=facts)
+        module.fail_json(msg=" ".join(found), **known)
+    module.exit_json(changed=False, **known)
 
 
 if __name__ == "__main__":
