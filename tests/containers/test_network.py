@@ -16,11 +16,14 @@ import containers
 import pytest
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
 from support.containers import Host
+from support.readings import send_readings
 
 CHECKOUT = Path(__file__).parents[2]
 ADDRESSES = {"sealer1": "198.19.41.11", "gateway": "198.19.41.20"}  # of the range that is kept for tests of networks
-PLAYBOOKS = [f"playbooks/{name}.yml" for name in ("preflight", "build", "network", "sealing")]
+CONTROLLER = "198.19.41.1"
 IPC = "/var/lib/clique/geth/geth.ipc"
+# What the bridge makes of a whole slot: pv sells 1 kWh to load, and the rest to the grid.
+OFFERS = {"pv": (1.5, 0.1), "load": (-1.0, 0.3), "chp": (0, 0.2), "battery": (0, 0.2), "grid": (0, 0.2)}
 RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
 
 
@@ -34,7 +37,7 @@ class Pis:
     def play(self, *arguments: str) -> dict[str, int]:
         """Run the playbooks and return how many tasks changed each host; a failure shows all that was said."""
         done = subprocess.run(
-            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), *PLAYBOOKS, *arguments],
+            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), "playbooks/site.yml", *arguments],
             cwd=CHECKOUT,
             env={**os.environ, "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}"},
             capture_output=True,
@@ -63,6 +66,22 @@ class Pis:
 
             grows = wait_until(grown, timeout_s=60, clock=time, poll_s=0.5)
             assert grows, self.hosts[host].run("journalctl", "-u", "clique-geth", "-n", "30", "--no-pager")
+
+    def trades(self) -> dict[str, int]:
+        """How many trades the bridge has made, and how many of them are settled."""
+        status = self.hosts["gateway"].run("energy-bridge", "status", "--json")
+        trades: dict[str, int] = json.loads(status)["trades"]
+        return trades
+
+    def assert_settles(self, slot: int) -> None:
+        """A data set that is sent to the gateway ends as settled trades."""
+        gateway = self.hosts["gateway"]
+        secrets = {name: gateway.run("energy-bridge", "secret", name).strip() for name in OFFERS}
+        before = self.trades()["settled"]
+        answers = send_readings((ADDRESSES["gateway"], 30401), secrets, slot, OFFERS)
+        assert {answer["status"] for answer in answers.values()} == {"stored"}
+        settled = wait_until(lambda: self.trades()["settled"] == before + 2, timeout_s=60, clock=time, poll_s=0.5)
+        assert settled, gateway.run("journalctl", "-u", "clique-bridge", "-n", "30", "--no-pager")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +117,7 @@ def inventory(folder: Path, cache: Path) -> dict[str, Any]:
         "ansible_python_interpreter": "/usr/bin/python3",
         "clique_network_dir": str(folder / "network"),
         "clique_build_cache_directory": str(cache),
+        "clique_bridge_sources": [CONTROLLER],
         "clique_period_s": 2,
     }
     here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
@@ -107,13 +127,14 @@ def inventory(folder: Path, cache: Path) -> dict[str, Any]:
     return {"all": {"vars": variables, "hosts": {"localhost": here}, "children": children}}
 
 
-def test_it_comes_up_seals_and_stays(pis: Pis) -> None:
+def test_it_comes_up_seals_settles_and_stays(pis: Pis) -> None:
     foretold = pis.play("--check", "--diff")
     assert all(foretold.values()), foretold
     assert not (pis.folder / "network").exists()
     assert "clique" not in pis.hosts["sealer1"].run("cat", "/etc/passwd")
     assert all(pis.play("--diff").values())
     pis.assert_grows()
+    pis.assert_settles(2_100_000)
     assert pis.play("--diff") == dict.fromkeys(pis.hosts, 0)
     assert pis.play("--check") == dict.fromkeys(pis.hosts, 0)
 
@@ -127,6 +148,7 @@ def test_it_comes_up_seals_and_stays(pis: Pis) -> None:
     for host in pis.hosts.values():
         host.wait()
     pis.assert_grows()
+    pis.assert_settles(2_100_001)
     for host in pis.hosts.values():
         journal = host.run("journalctl", "--no-pager", "-o", "cat", "-u", "clique-*")
         assert "SIGSYS" not in journal

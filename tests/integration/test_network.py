@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The network as a user finds it after site.yml: seen through its RPC by web3, its files and its processes."""
 
-import hashlib
-import hmac
 import json
 import os
 import signal
 import socket
-import time
 import warnings
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.network import Network, Run, wait_until
+from support.readings import send_readings
 from web3 import Web3
 
 WINDOW = 8
@@ -41,23 +38,6 @@ def sealers(network: Network) -> dict[str, str]:
     record = network.record
     signers = record["genesis"]["signers"]
     return {name: host["address"] for name, host in record["hosts"].items() if host["address"] in signers}
-
-
-def send_readings(network: Network, slot: int, offers: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    """Send one data set as a meter does, and return the bridge's first answer to each."""
-    secrets = json.loads((network.host("gateway") / "bridge/source-keys.json").read_text())
-    answers = {}
-    for name, (energy_kwh, price) in offers.items():
-        body = json.dumps(
-            {"version": 1, "source": name, "boot": 1, "seq": slot, "time": time.time(), "slot": slot}
-            | {"energy_kwh": energy_kwh, "price_ether_per_kwh": price}
-        ).encode()
-        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
-            client.settimeout(10)
-            mac = hmac.digest(bytes.fromhex(secrets[name]), body, hashlib.sha256)
-            client.sendto(body + mac, ("127.0.0.1", network.base_port + 91))
-            answers[name] = json.loads(client.recv(512)[:-32])
-    return answers
 
 
 def started_at(pid: int) -> float:
@@ -193,9 +173,9 @@ def test_a_datagram_ends_as_a_trade_with_the_right_balances(network: Network) ->
 
     before = state()
     answers = send_readings(
-        network,
+        ("127.0.0.1", network.base_port + 91),
+        json.loads((network.host("gateway") / "bridge/source-keys.json").read_text()),
         slot,
-        # kWh (provided is positive) and ether per kWh
         {"pv": (1.5, 0.1), "load": (-1.0, 0.3), "chp": (0, 0.2), "battery": (0, 0.2), "grid": (0, 0.2)},
     )
     assert {answer["status"] for answer in answers.values()} == {"stored"}
