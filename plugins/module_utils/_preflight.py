@@ -18,10 +18,10 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 __all__ = [
+    "USERSPACE_BITS",
     "Holder",
     "Port",
     "Requirements",
-    "USERSPACE_BITS",
     "environment_of",
     "fingerprint",
     "holders",
@@ -234,7 +234,8 @@ def _bits_problem(needs: Requirements) -> str | None:
     if needs.userspace_bits is None or needs.userspace_bits <= USERSPACE_BITS:
         return None
     return (
-        f"Its system is a {USERSPACE_BITS}-bit one and a {needs.userspace_bits}-bit one is needed, whatever its kernel is: "
+        f"Its system is a {USERSPACE_BITS}-bit one and a {needs.userspace_bits}-bit one is needed, "
+        "whatever its kernel is: "
         "write its card anew with the 64-bit Raspberry Pi OS or Debian."
     )
 
@@ -248,7 +249,9 @@ def _systemd_problem(needs: Requirements) -> str | None:
 def _memory_problem(needs: Requirements) -> str | None:
     if needs.memory_mib is None or memory_mib() >= needs.memory_mib:
         return None
-    return f"It has {memory_mib()} MiB of memory, and {needs.memory_mib} MiB are needed: use a larger model for this part."
+    return (
+        f"It has {memory_mib()} MiB of memory, and {needs.memory_mib} MiB are needed: use a larger model for this part."
+    )
 
 
 def _disk_problem(needs: Requirements) -> str | None:

@@ -84,8 +84,8 @@ EXAMPLES = r"""
 RETURN = r"""
 ansible_facts:
   description:
-    - C(architecture), C(memtotal_mb), C(python_version) and C(userspace_bits), as M(ansible.builtin.setup) has them, so that nobody
-      need ask again.
+    - C(architecture), C(memtotal_mb), C(python_version) and C(userspace_bits), as M(ansible.builtin.setup) has them,
+      so that nobody need ask again.
   type: dict
   returned: always
 key_fingerprint:

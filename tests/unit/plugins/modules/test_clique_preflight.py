@@ -2,7 +2,9 @@
 """What stands in the way of a node, with real sockets in the way."""
 
 import os
+import platform
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.smartenergy.clique.plugins.module_utils import _preflight
 from support.modules import assert_refused, run_module, tree
 
 HOLD = "import socket, sys; s = socket.socket(type=socket.SOCK_STREAM); s.bind(('127.0.0.1', 0)); s.listen();"
@@ -47,7 +50,12 @@ def test_a_machine_that_will_do(tmp_path: Path, check: bool) -> None:
     answer = run_module("clique_preflight", wants, check=check)
     assert (answer["changed"], answer["problems"]) == (False, [])
     memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    assert answer["ansible_facts"] == {"architecture": os.uname().machine, "memtotal_mb": memory_mib}
+    assert answer["ansible_facts"] == {
+        "architecture": os.uname().machine,
+        "memtotal_mb": memory_mib,
+        "python_version": platform.python_version(),
+        "userspace_bits": str(8 * struct.calcsize("P")),
+    }
     assert tree(tmp_path) == before
 
 
@@ -108,6 +116,38 @@ def test_every_problem_is_said_at_once(tmp_path: Path) -> None:
     assert (
         f"{long} has {len(str(long))} bytes and leaves no room for the sockets in it, 83 is the most" in answer["msg"]
     )
+
+
+def test_a_machine_that_is_too_small_is_told_what_is_needed(tmp_path: Path) -> None:
+    too_much = 2**40
+    sentences = {
+        "memory_mib": f"and {too_much} MiB are needed: use a larger model",
+        "disk_mib": f"MiB are free for {tmp_path / 'a/b'}, and {too_much} MiB are needed: make room",
+    }
+    for option, sentence in sentences.items():
+        assert_refused("clique_preflight", asked(tmp_path / "a/b", **{option: too_much}), tmp_path, sentence)
+        assert run_module("clique_preflight", asked(tmp_path / "a/b", **{option: 1}))["problems"] == []
+
+
+def test_a_32_bit_system_is_not_a_64_bit_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_preflight, "USERSPACE_BITS", 32)
+    needs = _preflight.Requirements(Path("/x"), userspace_bits=64)
+    (problem,) = _preflight.problems(needs)
+    assert "write its card anew with the 64-bit Raspberry Pi OS" in problem
+    assert _preflight.problems(_preflight.Requirements(Path("/x"), userspace_bits=32)) == []
+
+
+def test_equal_keys_are_told_without_telling_them(tmp_path: Path) -> None:
+    keys = {"one": "ab" * 32, "same": "AB" * 32 + "\n", "other": "cd" * 32}
+    for name, key in keys.items():
+        (tmp_path / name).write_text(key)
+    answers = {
+        name: run_module("clique_preflight", asked(tmp_path, node_key=str(tmp_path / name)))["key_fingerprint"]
+        for name in (*keys, "missing")
+    }
+    assert answers["one"] == answers["same"] != answers["other"]
+    assert answers["missing"] is None
+    assert not [answer for answer in answers.values() if answer and "abab" in answer]
 
 
 def test_the_longest_path_has_room(tmp_path: Path) -> None:
