@@ -115,6 +115,15 @@ def test_an_unknown_source_is_told_the_known_ones(bridge: Path, capsys: pytest.C
     assert (shown.out, shown.err) == ("", "There is no source 'sun'; there are grid, pv.\n")
 
 
+def test_all_secrets_are_shown_as_simulate_takes_them(
+    bridge: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["secret", "--config", str(bridge)]) == 0
+    copied = tmp_path / "copied.json"
+    copied.write_text(capsys.readouterr().out)
+    assert read_source_keys(copied) == {"pv": b"\1" * 32, "grid": b"\2" * 32}
+
+
 def test_where_nobody_is_authenticated_there_is_no_secret(bridge: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bridge.write_text(json.dumps({**GOOD, "source_keys": None}))
     assert main(["secret", "pv", "--config", str(bridge)]) == 2

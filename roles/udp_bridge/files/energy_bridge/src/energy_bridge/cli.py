@@ -46,14 +46,20 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "Receive readings and settle them, until SIGTERM."),
         ("check", _check, "Check a configuration and say what is wrong with it."),
         ("status", _status, "Show how many readings and trades there are, and where they stand."),
-        ("secret", _secret, "Show the secret of a source: 32 bytes in hex, the key of its datagrams' HMAC-SHA256."),
+        (
+            "secret",
+            _secret,
+            "Show the secret of a source, or of all as JSON: 32 bytes in hex, the key of its datagrams' HMAC-SHA256.",
+        ),
     ):
         sub = add(name, command, text)
         sub.add_argument("--config", type=Path, default=CONFIG, help="the bridge's config.json (default: %(default)s)")
         if name == "status":
             sub.add_argument("--json", action="store_true", help="for programs")
         if name == "secret":
-            sub.add_argument("source", help="the actor's name, as in pv")
+            sub.add_argument(
+                "source", nargs="?", help="the actor's name, as in pv; left out: all, as simulate takes them"
+            )
 
     simulate = add("simulate", _simulate, "Play load, PV, CHP, battery and grid, and send what they measure.")
     simulate.add_argument("--bridge", default="127.0.0.1:30401", metavar="HOST:PORT", help="where the bridge listens")
@@ -118,6 +124,9 @@ def _secret(options: argparse.Namespace) -> int:
     if path is None:
         raise ConfigError("This bridge authenticates nobody: a datagram is the JSON object alone.")
     keys = read_source_keys(path)
+    if options.source is None:
+        print(json.dumps({name: key.hex() for name, key in keys.items()}, indent=2))
+        return 0
     if options.source not in keys:
         raise ConfigError(f"There is no source {options.source!r}; there are {', '.join(sorted(keys))}.")
     print(keys[options.source].hex())
