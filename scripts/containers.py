@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -126,6 +127,8 @@ def engine() -> None:
     else:
         say(f"starting dockerd, which writes to {ENGINE_LOG.relative_to(CHECKOUT)}")
         ENGINE_LOG.parent.mkdir(exist_ok=True)
+        for name in ("docker.pid", "docker/containerd/containerd.pid"):
+            forget(Path("/var/run") / name)
         with ENGINE_LOG.open("w") as log:
             daemon = shutil.which("dockerd") or "/usr/sbin/dockerd"
             subprocess.Popen([daemon], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -136,21 +139,34 @@ def engine() -> None:
         time.sleep(0.5)
 
 
+def forget(pid_file: Path) -> None:
+    """Remove the pid file of a daemon that was killed: its number may be another process's by now."""
+    if pid_file.exists():
+        name = Path("/proc", pid_file.read_text().strip(), "comm")
+        if not name.exists() or name.read_text().strip() not in ("dockerd", "containerd"):
+            pid_file.unlink()
+
+
 def emulation(arch: str) -> None:
-    """Have the kernel run programs of this architecture, in containers too."""
+    """Have the kernel run programs of this architecture, in containers too, and those that become root as root."""
     machine = {"arm64": "aarch64", "amd64": "x86_64"}[arch]
     handler = BINFMT / f"qemu-{machine}"
-    if arch == NATIVE or handler.exists():
+    # Without the flag C sudo stays the user who called it. Debian's rule is without.
+    if arch == NATIVE or (handler.exists() and re.search("^flags: .*C", handler.read_text(), re.MULTILINE)):
         return
-    need(f"emulation of {arch}", "install it (on Debian: apt install qemu-user-static)")
+    need(
+        f"emulation of {arch} in which sudo works",
+        f"install it (on Debian: apt install qemu-user-static), and register it in {BINFMT} with the flag C",
+    )
     rule = Path(f"/usr/lib/binfmt.d/qemu-{machine}.conf")
     if not rule.exists():
         install("qemu-user-static")
     if not (BINFMT / "register").exists():
         run("mount", "-t", "binfmt_misc", "binfmt_misc", str(BINFMT))
-    if not handler.exists():
-        say(f"registering the emulation of {arch} with the kernel")
-        (BINFMT / "register").write_text(rule.read_text().strip())
+    say(f"registering the emulation of {arch} with the kernel")
+    if handler.exists():
+        handler.write_text("-1")
+    (BINFMT / "register").write_text(f"{rule.read_text().strip()}C")
 
 
 def recipe(suite: str, arch: str) -> str:
