@@ -22,7 +22,8 @@ demo-down: ## stop it and keep its data: the next `make demo` continues the same
 demo-clean: ## stop it and remove it
 	@$(DEMO) clean
 
-test: environment ## everything that tests
+test: ## everything that tests; it needs a Docker engine, which it sets up itself where it may (not with CLIQUE_SETUP=0)
+	@$(PYTHON) scripts/environment.py test molecule
 	@$(RUN) scripts/test.py
 
 test-fast: environment ## what tests within a few minutes: all but the phases that bring up networks

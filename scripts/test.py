@@ -4,9 +4,12 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import deque
+from pathlib import Path
 
 from environment import CHECKOUT, VENV
 
@@ -22,15 +25,21 @@ PHASES = {
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy", "-p", PLUGINS, "-p", "energy_bridge"],
-        ["mypy", "scripts", "tests", "contracts/test", BRIDGE_TESTS],
+        ["mypy", "scripts", "tests", "molecule", "contracts/test", BRIDGE_TESTS],
         ["ansible-lint", "--offline", "--strict"],
     ],
     "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
     "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
     "bridge": [["pytest", "tests/integration/test_energy_bridge.py", "tests/integration/test_go_from_pypi.py"]],
-    "containers": [["pytest", "tests/containers"]],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
+    # From here on it takes a Docker engine, and emulation of arm64: what is missing is set up, or asked for, here.
+    "images": [["python", "scripts/containers.py"]],
+    "containers": [["pytest", "tests/containers"]],
+    "molecule": [["molecule", "test"], ["python", "molecule/default/report.py"]],
 }
+# Programs that say more than anybody reads: it goes to a file, but for their headlines.
+HEADLINES = {"molecule": re.compile(r"^(INFO|WARNING|ERROR|CRITICAL) ")}
+TAIL_LINES = 100
 
 
 def run_phase(name: str) -> bool:
@@ -39,9 +48,39 @@ def run_phase(name: str) -> bool:
     environment = {**os.environ, "PATH": search_path, "LC_ALL": "C.UTF-8"}
     for command in PHASES[name]:
         print(f"\n{name}: {' '.join(command)}", flush=True)
-        if subprocess.run(command, cwd=CHECKOUT, env=environment, check=False).returncode:
+        run = run_quietly if command[0] in HEADLINES else subprocess.call
+        if run(command, cwd=CHECKOUT, env=environment):
             return False
     return True
+
+
+def run_quietly(command: list[str], cwd: Path, env: dict[str, str]) -> int:
+    """Run a command and return its status; its last lines are shown where it fails."""
+    headline = HEADLINES[command[0]]
+    path = CHECKOUT / f"build/{command[0]}.out"
+    path.parent.mkdir(exist_ok=True)
+    last: deque[str] = deque(maxlen=TAIL_LINES)
+    variables = {**env, "NO_COLOR": "1"}
+    with (
+        path.open("w") as out,
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as run,
+    ):
+        for line in run.stdout or []:
+            out.write(line)
+            last.append(line)
+            if headline.search(line):
+                print(line, end="", flush=True)
+    if run.returncode:
+        print(*last, f"\nAll that it said is in {path.relative_to(CHECKOUT)}.\n", sep="", flush=True)
+    return run.returncode
 
 
 def main() -> None:
