@@ -25,7 +25,7 @@ PHASES = {
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy", "-p", PLUGINS, "-p", "energy_bridge"],
-        ["mypy", "scripts", "tests", "molecule", "contracts/test", BRIDGE_TESTS],
+        ["mypy", "scripts", "tests", "contracts/test", BRIDGE_TESTS],
         ["ansible-lint", "--offline", "--strict"],
     ],
     "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
@@ -35,7 +35,7 @@ PHASES = {
     # From here on it takes a Docker engine, and emulation of arm64: what is missing is set up, or asked for, here.
     "images": [["python", "scripts/containers.py"]],
     "containers": [["pytest", "tests/containers"]],
-    "molecule": [["molecule", "test"], ["python", "molecule/default/report.py"]],
+    "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }
 # Programs that say more than anybody reads: it goes to a file, but for their headlines.
 HEADLINES = {"molecule": re.compile(r"^(INFO|WARNING|ERROR|CRITICAL) ")}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 # Python is given a module as a file, or on its standard input where pipelining is on. What else is executed are shell
 # commands around it: folders made, modes set, folders removed.
 EXECUTION = re.compile(
-    r"""^<([^>]+)> [ ] (?:SSH: [ ])? EXEC [ ] .* /python[\d.]* ["'\ ]+ (?: \S.*/AnsiballZ_\w+\.py ["'\ ]+ )? && [ ] sleep""",
+    r"""^<([^>]+)> [ ] (?:SSH: [ ])? EXEC [ ] .*
+    /python[\d.]* ["'\ ]+ (?: \S.*/AnsiballZ_\w+\.py ["'\ ]+ )? && [ ] sleep""",
     re.MULTILINE | re.VERBOSE,
 )
 

@@ -6,6 +6,7 @@ import json
 import pytest
 from bench.executions import count
 from bench.rows import KINDS, Row, from_json, markdown, select, table
+from bench.runs import FIRST, LATER, Run, faults, runs
 
 PLAY = """\
 TASK [Look] ********************************************************************
@@ -17,16 +18,28 @@ TASK [Look] ********************************************************************
 <sealer1> EXEC /bin/sh -c 'rm -f -r /d/tmp/t-1/ > /dev/null 2>&1 && sleep 0'
 <sealer2> EXEC /bin/sh -c '/v/bin/python3.11 '"'"'/d e/tmp/t-2/AnsiballZ_stat.py'"'"' && sleep 0'
 <gateway> EXEC /bin/sh -c 'HOME=/x /v/bin/python && sleep 0'
+<192.0.2.11> SSH: EXEC ssh -C 192.0.2.11 '/bin/sh -c '"'"'echo ~pi && sleep 0'"'"''
+<192.0.2.11> SSH: EXEC ssh -C 192.0.2.11 '/bin/sh -c '"'"'sudo sh -c '"'"'"'"'"'"'"'"'/bin/python3'"'"'"'"'"'"'"'"' && sleep 0'"'"''
 <localhost> EXEC /bin/sh -c '/v/bin/python && sleep 0'
 <localhost> EXEC /bin/sh -c '/v/bin/python && sleep 0'
 ok: [sealer1] => {"msg": "<sealer1> EXEC is what Ansible says"}
+"""
+# Two runs at once: of each other's lines only the process tells.
+LOG = """\
+2026-11-24 14:00:00,100 p=7 u=pi n=ansible INFO| PLAYBOOK: converge.yml *****
+2026-11-24 14:00:01,100 p=8 u=pi n=ansible INFO| PLAYBOOK: destroy.yml *****
+2026-11-24 14:00:02,100 p=7 u=pi n=ansible INFO| TASK [Look] [CHECK MODE] *****
+2026-11-24 14:00:03,100 p=7 u=pi n=ansible INFO| <192.0.2.11> EXEC /bin/sh -c '/usr/bin/python3 && sleep 0'
+2026-11-24 14:00:05,100 p=7 u=pi n=ansible INFO| PLAY RECAP *****
+sealer1                    : ok=3    changed=2    unreachable=0    failed=0
+sealer2                    : ok=3    changed=1    unreachable=0    failed=0
 """
 FOUR = Row("bring_up_s", 61.23)
 EIGHT = Row("bring_up_8_s", 100.0, 61.23)
 
 
 def test_modules_are_counted_for_the_host_that_runs_them_and_nothing_around_them() -> None:
-    assert count(PLAY) == {"sealer1": 1, "sealer2": 1, "gateway": 1, "localhost": 2}
+    assert count(PLAY) == {"sealer1": 1, "sealer2": 1, "gateway": 1, "192.0.2.11": 1, "localhost": 2}
 
 
 @pytest.mark.parametrize(
@@ -76,3 +89,26 @@ def test_the_tables_say_what_was_reached() -> None:
     assert markdown([EIGHT]).splitlines()[-1] == (
         "| `bring_up_8_s` | bring-up with eight sealers | 100.0 s | four sealers 61.2 s | 1.63 | ≤ 2 ✓ |"
     )
+
+
+def test_the_runs_of_a_log_are_told_apart_by_their_processes() -> None:
+    assert runs(LOG, {"192.0.2.11": "sealer1"}) == [
+        Run("converge", check=True, seconds=5, changed=3, executions={"sealer1": 1}),
+        Run("destroy", check=False, seconds=0, changed=0, executions={}),
+    ]
+
+
+def converge(executions: int, *, check: bool = False, changed: int = 0) -> Run:
+    return Run("converge", check=check, seconds=1, changed=changed, executions={"sealer1": executions, "gateway": 99})
+
+
+def test_a_first_run_may_do_more_than_a_later_one() -> None:
+    first = [converge(FIRST, check=True, changed=9), converge(FIRST, changed=9)]
+    assert faults([*first, converge(LATER, check=True), converge(LATER)]) == []
+    assert faults([converge(FIRST + 1)]) == ["one run sent 46 modules to sealer1, and 45 is the most"]
+    assert faults([*first, converge(LATER + 1)]) == ["one run sent 31 modules to sealer1, and 30 is the most"]
+
+
+def test_a_later_run_changes_nothing() -> None:
+    assert faults([converge(1), converge(1, check=True, changed=1)]) == ["a run on a finished network would change it"]
+    assert faults([converge(1), converge(1, changed=1)]) == ["a run on a finished network changed it"]

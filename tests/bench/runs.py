@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each run of Ansible in molecule's log took and changed, and how often it sent a module to each host.
 
-It fails where a run sends more than a Pi has patience for, or where check mode foresees changes on a finished network.
+It fails where a run sends more than a Pi has patience for, or where a later one changes what is finished.
 """
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 
-CHECKOUT = Path(__file__).absolute().parents[2]
-sys.path.insert(0, str(CHECKOUT / "tests"))
+# The folder of the package bench.
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.executions import count  # noqa: E402
+from bench.executions import count
 
+CHECKOUT = Path(__file__).parents[2]
 LOG = CHECKOUT / "build/molecule.log"
-INVENTORY = Path(__file__).parent / "inventory/hosts.yml"
+INVENTORY = CHECKOUT / "molecule/default/inventory/hosts.yml"
 # Module executions on a sealer, at most: in the first run, and in every later one.
 FIRST, LATER = 45, 30
 
@@ -70,20 +71,22 @@ def runs(log: str, names: Mapping[str, str]) -> list[Run]:
     return found
 
 
-def faults(found: list[Run]) -> list[str]:
-    """What is amiss with the runs of the whole network."""
+def faults(found: Sequence[Run]) -> list[str]:
+    """What is amiss with the runs of one network, the first of which brought it up."""
     said = []
-    network = [run for run in found if run.playbook == "converge"]
-    foretold = [run.check for run in network].index(False) if not all(run.check for run in network) else len(network)
-    for number, run in enumerate(network):
-        budget = FIRST if number <= foretold else LATER
+    finished = False
+    for run in found:
+        if run.playbook != "converge":
+            continue
+        budget = LATER if finished else FIRST
         said += [
-            f"{host} was sent {executions} modules by one run, and {budget} is the most"
-            for host, executions in run.executions.items()
-            if host.startswith("sealer") and executions > budget
+            f"one run sent {number} modules to {host}, and {budget} is the most"
+            for host, number in run.executions.items()
+            if host.startswith("sealer") and number > budget
         ]
-        if run.check and number > foretold and run.changed:
-            said.append("check mode foresees changes on a network that is finished")
+        if finished and run.changed:
+            said.append(f"a run on a finished network {'would change' if run.check else 'changed'} it")
+        finished = finished or not run.check
     return said
 
 
