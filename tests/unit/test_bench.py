@@ -19,7 +19,7 @@ TASK [Look] ********************************************************************
 <sealer2> EXEC /bin/sh -c '/v/bin/python3.11 '"'"'/d e/tmp/t-2/AnsiballZ_stat.py'"'"' && sleep 0'
 <gateway> EXEC /bin/sh -c 'HOME=/x /v/bin/python && sleep 0'
 <192.0.2.11> SSH: EXEC ssh -C 192.0.2.11 '/bin/sh -c '"'"'echo ~pi && sleep 0'"'"''
-<192.0.2.11> SSH: EXEC ssh -C 192.0.2.11 '/bin/sh -c '"'"'sudo sh -c '"'"'"'"'"'"'"'"'/bin/python3'"'"'"'"'"'"'"'"' && sleep 0'"'"''
+<192.0.2.11> SSH: EXEC ssh 192.0.2.11 'sh -c '"'"'sudo sh -c '"'"'"'"'"'"/bin/python3"'"'"'"'"'"' && sleep 0'"'"''
 <localhost> EXEC /bin/sh -c '/v/bin/python && sleep 0'
 <localhost> EXEC /bin/sh -c '/v/bin/python && sleep 0'
 ok: [sealer1] => {"msg": "<sealer1> EXEC is what Ansible says"}
