@@ -20,6 +20,8 @@ BUILD = json.dumps(
     {"clique_local_dir": str(CHECKOUT / "build"), "clique_build_cache_directory": str(CHECKOUT / "build/geth")}
 )
 PHASES = {
+    # A Docker engine, emulation of arm64, images: what is missing is set up, or asked for, before all else.
+    "images": [["python", "scripts/containers.py"]],
     "geth": [["ansible-playbook", "-i", "inventories/local", "playbooks/build.yml", "--limit", "gateway", "-e", BUILD]],
     "static": [
         ["ruff", "check"],
@@ -32,8 +34,6 @@ PHASES = {
     "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
     "bridge": [["pytest", "tests/integration/test_energy_bridge.py", "tests/integration/test_go_from_pypi.py"]],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
-    # From here on it takes a Docker engine, and emulation of arm64: what is missing is set up, or asked for, here.
-    "images": [["python", "scripts/containers.py"]],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }

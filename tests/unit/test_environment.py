@@ -78,3 +78,13 @@ def test_index_unreachable(tmp_path: Path) -> None:
 @pytest.mark.parametrize("script", ["demo.py", "environment.py"])
 def test_even_an_old_python_reads_far_enough_to_say_so(script: str) -> None:
     ast.parse((CHECKOUT / "scripts" / script).read_text(), feature_version=(3, 6))
+
+
+def test_a_machine_without_an_engine_is_told_so_and_left_as_it_is_where_it_asks_for_that(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "ssh").touch(mode=0o755)
+    assert refusal(clone(tmp_path / "checkout"), "containers.py", PATH=str(programs), CLIQUE_SETUP="0") == (
+        "smartenergy: the tests in containers need a Docker engine, and CLIQUE_SETUP is 0: start one, or install it "
+        "(on Debian: apt install docker.io) and let your user use it. `make test-fast` runs the rest."
+    )
