@@ -27,7 +27,7 @@ PHASES = {
         ["ruff", "check"],
         ["ruff", "format", "--check"],
         ["mypy", "-p", PLUGINS, "-p", "energy_bridge"],
-        ["mypy", "scripts", "tests", "contracts/test", BRIDGE_TESTS],
+        ["mypy", "scripts", "tests", "molecule/default/verify", "contracts/test", BRIDGE_TESTS],
         ["ansible-lint", "--offline", "--strict"],
     ],
     "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
