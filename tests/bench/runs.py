@@ -26,6 +26,7 @@ FIRST, LATER = 45, 30
 
 ENTRY = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ p=(\d+) u=\S+ n=\S+ [A-Z]+\| ", re.MULTILINE)
 PLAYBOOK = re.compile(r"^PLAYBOOK: (\w+)\.yml", re.MULTILINE)
+DRY = re.compile("^DRY RUN", re.MULTILINE)
 CHANGED = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) ", re.MULTILINE)
 
 
@@ -58,16 +59,16 @@ def runs(log: str, names: Mapping[str, str]) -> list[Run]:
     for process, texts in said.items():
         words = "".join(texts)
         playbook = PLAYBOOK.search(words)
-        if playbook:
-            found.append(
-                Run(
-                    playbook=playbook[1],
-                    check="[CHECK MODE]" in words,
-                    seconds=(times[process][-1] - times[process][0]).total_seconds(),
-                    changed=sum(int(number) for _, number in CHANGED.findall(words)),
-                    executions={names.get(host, host): number for host, number in count(words).items()},
-                )
+        found.append(
+            Run(
+                # Create empties the log, so that its own beginning is not in it.
+                playbook=playbook[1] if playbook else "create",
+                check=DRY.search(words) is not None,
+                seconds=(times[process][-1] - times[process][0]).total_seconds(),
+                changed=sum(int(number) for _, number in CHANGED.findall(words)),
+                executions={names.get(host, host): number for host, number in count(words).items()},
             )
+        )
     return found
 
 

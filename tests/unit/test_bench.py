@@ -26,9 +26,11 @@ ok: [sealer1] => {"msg": "<sealer1> EXEC is what Ansible says"}
 """
 # Two runs at once: of each other's lines only the process tells.
 LOG = """\
+2026-11-24 14:00:00,100 p=6 u=pi n=ansible INFO| TASK [Start the hosts] *****
+2026-11-24 14:00:00,100 p=7 u=pi n=ansible INFO| DRY RUN *****
 2026-11-24 14:00:00,100 p=7 u=pi n=ansible INFO| PLAYBOOK: converge.yml *****
 2026-11-24 14:00:01,100 p=8 u=pi n=ansible INFO| PLAYBOOK: destroy.yml *****
-2026-11-24 14:00:02,100 p=7 u=pi n=ansible INFO| TASK [Look] [CHECK MODE] *****
+2026-11-24 14:00:02,100 p=7 u=pi n=ansible INFO| TASK [Look] *****
 2026-11-24 14:00:03,100 p=7 u=pi n=ansible INFO| <192.0.2.11> EXEC /bin/sh -c '/usr/bin/python3 && sleep 0'
 2026-11-24 14:00:05,100 p=7 u=pi n=ansible INFO| PLAY RECAP *****
 sealer1                    : ok=3    changed=2    unreachable=0    failed=0
@@ -93,6 +95,7 @@ def test_the_tables_say_what_was_reached() -> None:
 
 def test_the_runs_of_a_log_are_told_apart_by_their_processes() -> None:
     assert runs(LOG, {"192.0.2.11": "sealer1"}) == [
+        Run("create", check=False, seconds=0, changed=0, executions={}),
         Run("converge", check=True, seconds=5, changed=3, executions={"sealer1": 1}),
         Run("destroy", check=False, seconds=0, changed=0, executions={}),
     ]
