@@ -34,10 +34,10 @@ class Pis:
     folder: Path
     hosts: dict[str, Host]
 
-    def play(self, *arguments: str) -> dict[str, int]:
-        """Run the playbooks and return how many tasks changed each host; a failure shows all that was said."""
+    def play(self, *arguments: str, playbook: str = "site.yml") -> dict[str, int]:
+        """Run a playbook and return how many tasks changed each host; a failure shows all that was said."""
         done = subprocess.run(
-            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), "playbooks/site.yml", *arguments],
+            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), f"playbooks/{playbook}", *arguments],
             cwd=CHECKOUT,
             env={**os.environ, "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}"},
             capture_output=True,
@@ -98,7 +98,14 @@ def pis(tmp_path_factory: pytest.TempPathFactory, binaries: dict[str, Path]) -> 
     (folder / "hosts.json").write_text(json.dumps(inventory(folder, binaries["geth"].parents[1])))
     try:
         for name, host in pis.hosts.items():
-            host.start(image, CHECKOUT, f"--network={network}", f"--ip={ADDRESSES[name]}", f"--hostname={name}")
+            host.start(
+                image,
+                CHECKOUT,
+                f"--network={network}",
+                f"--ip={ADDRESSES[name]}",
+                f"--hostname={name}",
+                "--restart=always",
+            )
             host.run("install", "--directory", "--owner=pi", "--group=pi", "--mode=0700", "/home/pi/.ssh")
             write = 'printf "%s" "$KEY" > /home/pi/.ssh/authorized_keys && chown pi: /home/pi/.ssh/authorized_keys'
             host.run("sh", "-c", write, environment={"KEY": key.with_suffix(".pub").read_text()})
@@ -153,3 +160,30 @@ def test_it_comes_up_seals_settles_and_stays(pis: Pis) -> None:
         journal = host.run("journalctl", "--no-pager", "-o", "cat", "-u", "clique-*")
         assert "SIGSYS" not in journal
         assert "status=31/SYS" not in journal
+
+
+def test_systems_are_brought_up_to_date_and_what_needs_it_is_rebooted(pis: Pis) -> None:
+    booted = {name: started_at(host) for name, host in pis.hosts.items()}
+    for host in pis.hosts.values():
+        host.run("sh", "-c", "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*")  # no index is in reach
+    pis.hosts["sealer1"].run("touch", "/run/reboot-required")
+    pis.play(playbook="os_upgrade.yml")
+    assert {name for name, host in pis.hosts.items() if started_at(host) != booted[name]} == {"sealer1"}
+    pis.assert_grows()
+
+
+def started_at(host: Host) -> str:
+    return host.run("systemctl", "show", "--property=UserspaceTimestampMonotonic")
+
+
+def test_a_host_lets_in_what_it_is_for(pis: Pis) -> None:
+    sealer, gateway = pis.hosts["sealer1"], pis.hosts["gateway"]
+    assert "passwordauthentication no" in sealer.run("/usr/sbin/sshd", "-T")  # the run came in by a key
+    assert "passwordauthentication yes" not in gateway.run("/usr/sbin/sshd", "-T")
+    assert f"server {ADDRESSES['gateway']} iburst prefer trust" in sealer.run(
+        "cat", "/etc/chrony/conf.d/smartenergy.conf"
+    )
+    assert f"allow {ADDRESSES['sealer1']}" in gateway.run("cat", "/etc/chrony/conf.d/smartenergy.conf")
+    rules = gateway.run("nft", "list", "table", "inet", "smartenergy")
+    assert f"ip saddr {CONTROLLER} udp dport 30401 accept" in rules
+    assert f"ip saddr {{ {ADDRESSES['sealer1']}, {ADDRESSES['gateway']} }} tcp dport 30311 accept" in rules
