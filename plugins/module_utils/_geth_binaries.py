@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Geth's programs, built once from the Go module into a folder that says what they are. Private to this collection."""
+"""Geth's programs, built once from source into a folder that says what they are. Private to this collection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +22,22 @@ from typing import Any
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
 
-__all__ = ["ARCHITECTURES", "Go", "NoGoError", "State", "Wanted", "build", "find_go", "look"]
+__all__ = [
+    "ARCHITECTURES",
+    "Archive",
+    "Binaries",
+    "Checked",
+    "GitCommit",
+    "Go",
+    "GoModule",
+    "NoGoError",
+    "Source",
+    "State",
+    "Wanted",
+    "build",
+    "find_go",
+    "look",
+]
 
 MODULE = "github.com/ethereum/go-ethereum"
 # What Go's checksum database says; it holds on machines that do not ask the database, too.
@@ -31,10 +48,60 @@ OLDEST_GO = (1, 21)
 GO_THAT_CHECKS_LINKNAMES = (1, 23)
 MANIFEST = "manifest.json"
 WORTH_SHOWING_LINES = 12
+DOWNLOAD_TIMEOUT_S = 60
 
 
 class NoGoError(CliqueError):
     """Something has to be built and there is no Go, or it is too old."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file, by its path or by its URL, that is believed where its sha256 is this."""
+
+    url: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise CliqueError(f"the sha256 of {self.url} has to be 64 hexadecimal digits, and {self.sha256!r} is not")
+
+
+@dataclass(frozen=True)
+class GoModule:
+    """The Go module of the wanted version, as the module proxy and the checksum database have it."""
+
+
+@dataclass(frozen=True)
+class GitCommit:
+    """A commit of a repository."""
+
+    url: str
+    commit: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{40}", self.commit):
+            raise CliqueError(
+                f"commit has to be all 40 hexadecimal digits of one, and {self.commit!r} is not: "
+                "a branch or a tag may be another one tomorrow"
+            )
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A tar file with the source, in a folder of its own or not."""
+
+    file: Checked
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Programs that somebody else has built; (name, file) of each."""
+
+    files: tuple[tuple[str, Checked], ...]
+
+
+Source = GoModule | GitCommit | Archive | Binaries
 
 
 @dataclass(frozen=True)
@@ -46,13 +113,29 @@ class Wanted:
     arm_version: str | None
     programs: tuple[str, ...]
     ldflags: str
+    source: Source = GoModule()
     os: str = "linux"
 
     @property
     def name(self) -> str:
         """The folder's name: for people up to the last hyphen, then the first 12 hex digits of what decides."""
-        key = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        decides = asdict(self)
+        del decides["source"]
+        if self._content:
+            decides["source"] = self._content
+        key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
         return f"{self.version}-{self.os}-{self.arch}{self.arm_version or ''}-{key}"
+
+    @property
+    def _content(self) -> list[str]:
+        """What the source is, wherever it comes from."""
+        if isinstance(self.source, GitCommit):
+            return ["git", self.source.commit]
+        if isinstance(self.source, Archive):
+            return ["archive", self.source.file.sha256]
+        if isinstance(self.source, Binaries):
+            return ["binary", *(f"{name} {file.sha256}" for name, file in sorted(self.source.files))]
+        return []  # the version says it
 
 
 @dataclass(frozen=True)
@@ -169,6 +252,77 @@ def fetch(go: Go, version: str, environ: Mapping[str, str]) -> tuple[Path, str]:
     return Path(answer["Dir"]), found
 
 
+def download(file: Checked, target: Path) -> None:
+    """Copy a file from its path or URL, and believe it only with its sha256."""
+    url = Path(file.url).absolute().as_uri() if "://" not in file.url else file.url
+    if not url.startswith(("https://", "http://", "file://")):
+        raise CliqueError(f"{file.url} is neither a path nor a URL that begins with https, http or file")
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, target.open("wb") as copy:  # noqa: S310
+            shutil.copyfileobj(answer, copy)
+    except OSError as error:
+        raise CliqueError(
+            f"{file.url} cannot be read: {getattr(error, 'reason', None) or error}; "
+            "go online, or name a proxy in HTTPS_PROXY"
+        ) from error
+    if (found := sha256(target)) != file.sha256:
+        raise CliqueError(
+            f"{file.url} is not the file that is wanted: its sha256 is {found} and has to be {file.sha256}"
+        )
+
+
+def unpack(file: Checked, scratch: Path) -> Path:
+    """Unpack a tar file with the source, and return the folder that has its go.mod."""
+    archive, tree = scratch / "source.tar", scratch / "source"
+    download(file, archive)
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(tree, filter="data")
+    except (tarfile.TarError, OSError) as error:
+        raise CliqueError(f"{file.url} cannot be unpacked: {error}") from error
+    found = sorted(tree.rglob("go.mod"), key=lambda path: len(path.parts))
+    if not found:
+        raise CliqueError(f"{file.url} has no source of a Go program: there is no go.mod in it")
+    return found[0].parent
+
+
+def check_out(wanted: GitCommit, scratch: Path, environ: Mapping[str, str]) -> Path:
+    """Fetch one commit; its name is the checksum of all that is in it."""
+    tree = scratch / "source"
+    fetching = ["fetch", "--quiet", "--depth=1", wanted.url, wanted.commit]
+    for words in (["init", "--quiet", str(tree)], ["-C", str(tree), *fetching]):
+        _git(words, wanted, environ)
+    _git(["-C", str(tree), "-c", "advice.detachedHead=false", "checkout", "--quiet", wanted.commit], wanted, environ)
+    return tree
+
+
+def _git(words: list[str], wanted: GitCommit, environ: Mapping[str, str]) -> None:
+    quiet = {**environ, "GIT_TERMINAL_PROMPT": "0"}  # nobody is there to type a password
+    command = ["git", *words]
+    try:
+        run = subprocess.run(command, env=quiet, cwd="/", capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise CliqueError(f"git, which fetches {wanted.url}, cannot be run ({error.strerror}): install it") from error
+    if run.returncode:
+        raise CliqueError(f"commit {wanted.commit} of {wanted.url} cannot be had: {last_lines(run.stderr)}")
+
+
+def have_source(wanted: Wanted, go: Go | None, scratch: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
+    """The folder with the source, or with programs that need no Go, and what the manifest says of it."""
+    source = wanted.source
+    if isinstance(source, GitCommit):
+        return check_out(source, scratch, environ), f"{source.url} {source.commit}"
+    if isinstance(source, Archive):
+        return unpack(source.file, scratch), f"{source.file.url} sha256:{source.file.sha256}"
+    if isinstance(source, Binaries):
+        for program, file in source.files:
+            download(file, scratch / program)
+        return scratch, " ".join(file.url for _, file in source.files)
+    assert go  # noqa: S101  what is built needs one
+    folder, module_sum = fetch(go, wanted.version, environ)
+    return folder, f"{MODULE}@v{wanted.version} {module_sum}"
+
+
 def compile_programs(go: Go, source: Path, wanted: Wanted, target: Path, environ: Mapping[str, str]) -> None:
     """Build all programs in one go, so that they share the packages they have in common."""
     linkname = " -checklinkname=0" if go.version >= GO_THAT_CHECKS_LINKNAMES else ""
@@ -201,8 +355,17 @@ def build(cache: Path, wanted: Wanted, go_path: str | None, environ: Mapping[str
 
     Raises NoGoError, or CliqueError where the source cannot be had or does not build.
     """
-    go = find_go(go_path, environ)
-    source, module_sum = fetch(go, wanted.version, environ)
+    go = None if isinstance(wanted.source, Binaries) else find_go(go_path, environ)
+    # What cannot be had leaves nothing behind.
+    with tempfile.TemporaryDirectory(prefix="geth-") as place:
+        source, origin = have_source(wanted, go, Path(place), environ)
+        return build_from(source, origin, cache, wanted, go, environ=environ)
+
+
+def build_from(
+    source: Path, origin: str, cache: Path, wanted: Wanted, go: Go | None, *, environ: Mapping[str, str]
+) -> State:
+    """Compile the source, or without Go take the programs that it is, into cache / wanted.name."""
     make_directory(cache, mode=0o755)
     folder = cache / wanted.name
     with locked(cache), tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as scratch:
@@ -211,14 +374,18 @@ def build(cache: Path, wanted: Wanted, go_path: str | None, environ: Mapping[str
             return state
         draft = Path(scratch) / wanted.name
         draft.mkdir(mode=0o755)
-        compile_programs(go, source, wanted, draft, environ)
+        if go:
+            compile_programs(go, source, wanted, draft, environ)
+        else:
+            for program in wanted.programs:
+                shutil.copyfile(source / program, draft / program)
         for program in wanted.programs:
             (draft / program).chmod(0o755)
         manifest = {
             **asdict(wanted),
             "programs": list(wanted.programs),
-            "source": f"{MODULE}@v{wanted.version} {module_sum}",
-            "built_with": go.release,
+            "source": origin,
+            "built_with": go.release if go else None,
             "sha256": {program: sha256(draft / program) for program in wanted.programs},
         }
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")

@@ -12,6 +12,7 @@ version_added: "0.1.0"
 description:
   - Builds programs of go-ethereum from its Go module, whose source Go verifies against its checksum database;
     without cgo, and without any path of the building machine in them.
+  - Other sources are a commit of a git repository, an archive, and programs that somebody else has built.
   - What was built is kept in a folder of its own, with a C(manifest.json) that has the sha256 of each program.
     It is built again only where version, architecture, programs or flags differ, or where a program is no longer
     what was built.
@@ -44,6 +45,41 @@ options:
     description: Flags for Go's linker. What a newer Go needs on top of them for this source is added.
     type: str
     default: -s -w
+  git:
+    description: The repository with the source, instead of the Go module.
+    type: dict
+    suboptions:
+      url:
+        description: The repository, as git names it.
+        type: str
+        required: true
+      commit:
+        description: The whole name of the commit, 40 hexadecimal digits.
+        type: str
+        required: true
+  archive:
+    description: A tar file with the source, instead of the Go module.
+    type: dict
+    suboptions:
+      url: &url
+        description: The file, by its path or its URL.
+        type: str
+        required: true
+      sha256: &sha256
+        description: What its sha256 has to be, in hex.
+        type: str
+        required: true
+  binaries:
+    description: A file for each program, which is taken as it is. Then no Go is needed.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: The program.
+        type: str
+        required: true
+      url: *url
+      sha256: *sha256
   go:
     description:
       - The program go, by its path. Without it go is taken from E(PATH).
@@ -96,19 +132,42 @@ go_missing:
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._geth_binaries import (
     ARCHITECTURES,
+    Archive,
+    Binaries,
+    Checked,
+    GitCommit,
+    GoModule,
     NoGoError,
+    Source,
     Wanted,
     build,
     look,
 )
 
 
+def source(asked: dict[str, Any]) -> Source:
+    """Read where the programs come from; raises CliqueError."""
+    if asked["git"]:
+        return GitCommit(**asked["git"])
+    if asked["archive"]:
+        return Archive(Checked(**asked["archive"]))
+    if asked["binaries"]:
+        files = {file["name"]: Checked(file["url"], file["sha256"]) for file in asked["binaries"]}
+        lacking = sorted({*asked["programs"]} - files.keys())
+        if lacking:
+            raise CliqueError(f"binaries has no file for {' and '.join(lacking)} on {asked['arch']}")
+        return Binaries(tuple((program, files[program]) for program in sorted(set(asked["programs"]))))
+    return GoModule()
+
+
 def main() -> None:
+    checked = {"url": {"type": "str", "required": True}, "sha256": {"type": "str", "required": True}}
     module = AnsibleModule(
         argument_spec={
             "cache_dir": {"type": "path", "required": True},
@@ -118,21 +177,33 @@ def main() -> None:
             "programs": {"type": "list", "elements": "str", "default": ["geth", "bootnode"]},
             "ldflags": {"type": "str", "default": "-s -w"},
             "go": {"type": "path"},
+            "git": {
+                "type": "dict",
+                "options": {"url": {"type": "str", "required": True}, "commit": {"type": "str", "required": True}},
+            },
+            "archive": {"type": "dict", "options": checked},
+            "binaries": {
+                "type": "list",
+                "elements": "dict",
+                "options": {"name": {"type": "str", "required": True}, **checked},
+            },
         },
+        mutually_exclusive=[["git", "archive", "binaries"]],
         supports_check_mode=True,
     )
     asked = module.params
-    wanted = Wanted(
-        version=asked["version"],
-        arch=asked["arch"],
-        arm_version=asked["arm_version"] if asked["arch"] == "arm" else None,
-        programs=tuple(sorted(set(asked["programs"]))),
-        ldflags=asked["ldflags"],
-    )
-    cache = Path(asked["cache_dir"]).absolute()
-    folder = cache / wanted.name
-    before = state = look(folder, wanted)
     try:
+        wanted = Wanted(
+            version=asked["version"],
+            arch=asked["arch"],
+            arm_version=asked["arm_version"] if asked["arch"] == "arm" else None,
+            programs=tuple(sorted(set(asked["programs"]))),
+            ldflags=asked["ldflags"],
+            source=source(asked),
+        )
+        cache = Path(asked["cache_dir"]).absolute()
+        folder = cache / wanted.name
+        before = state = look(folder, wanted)
         if before.flaw is not None and not module.check_mode:
             state = build(cache, wanted, asked["go"], os.environ)
     except CliqueError as error:

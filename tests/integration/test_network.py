@@ -279,10 +279,21 @@ def test_a_sealer_that_is_not_a_signer_runs_as_a_full_node_and_is_named(network:
     assert grown.bring_up("--limit", "sealer5").changed == {}
 
 
-def test_a_changed_definition_restarts_sealers_one_at_a_time(network: Network) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"geth_node_verbosity": 4}, id="another flag"),
+        pytest.param({"geth_build_ldflags": "", "geth_node_verbosity": 4}, id="another program"),
+    ],
+)
+def test_a_changed_definition_restarts_sealers_one_at_a_time(network: Network, change: dict[str, Any]) -> None:
     before, head = network.processes(), network.web3.eth.block_number
-    network.bring_up(geth_node_verbosity=4)
+    programs = {Path(f"/proc/{pid}/exe").readlink() for name, pid in before.items() if name.endswith("/geth")}
+    network.bring_up(**change)
     after = network.processes()
+    now = {Path(f"/proc/{pid}/exe").readlink() for name, pid in after.items() if name.endswith("/geth")}
+    assert len(now) == 1
+    assert (now != programs) == ("geth_build_ldflags" in change)
     assert {name for name in before if before[name] != after[name]} == {
         f"{host}/geth" for host in ("gateway", *sealers(network))
     }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Programs are built once and are on every host what was built, or the play says where they are not."""
 
+import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,6 +35,30 @@ def test_hosts_have_what_was_built(tmp_path: Path, binaries: dict[str, Path], va
     assert (sum(kept.changed.values()), kept.results) == (0, made.results), kept.output
     assert tree(tmp_path / "bin") == before
     assert "WARNING" not in checked.output + made.output + kept.output
+
+
+def test_programs_may_come_from_elsewhere_and_are_checked(
+    tmp_path: Path, binaries: dict[str, Path], variables: dict[str, Any]
+) -> None:
+    files = [
+        {"name": name, "url": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for name, path in binaries.items()
+    ]
+    given = {**variables, "geth_build_cache_directory": str(tmp_path / "cache"), "geth_build_source": "binary"}
+    machine = os.uname().machine
+    made = play_role("geth_build", tmp_path / "play", {**given, "geth_build_binaries": {machine: files}}, hosts=["one"])
+    assert sum(made.failed.values()) == 0, made.output
+    assert "v1.13.15" in version(made.results["one"]["geth"])
+    for wrong, words in (
+        ({}, "geth_build_binaries does not say which"),
+        ({"geth_build_binaries": {"riscv64": files}}, f"geth_build_binaries has nothing for {machine}"),
+        (
+            {"geth_build_binaries": {machine: [{**files[0], "sha256": "00" * 32}, files[1]]}},
+            "is not the file that is wanted",
+        ),
+    ):
+        refused = play_role("geth_build", tmp_path / "play", {**given, **wrong}, hosts=["one"])
+        assert words in " ".join(refused.output.split()), refused.output
 
 
 def version(geth: str) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Programs are built as predicted, found again, and built anew only where they are not what was built."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -131,3 +132,74 @@ def test_builders_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> 
         answers = list(pool.map(lambda _: run_module("geth_binaries", arguments), range(3)))
     assert not any(answer.get("failed") for answer in answers)
     assert len({answer["binaries"]["rlpdump"]["sha256"] for answer in answers}) == 1
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source of the Go module as a folder that can be written to."""
+    said = subprocess.run(
+        ["go", "mod", "download", "-json", "github.com/ethereum/go-ethereum@v1.13.15"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    tree = tmp_path_factory.mktemp("source") / "go-ethereum"
+    shutil.copytree(json.loads(said)["Dir"], tree)
+    subprocess.run(["chmod", "-R", "u+w", tree], check=True)
+    return tree
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_an_archive_and_a_commit_are_sources_too(
+    built: tuple[Path, dict[str, Any]], source: Path, tmp_path: Path
+) -> None:
+    program = built[1]["binaries"]["rlpdump"]["sha256"]
+    archive = tmp_path / "source.tar.gz"
+    subprocess.run(["tar", "-czf", archive, "-C", source.parent, source.name], check=True)
+    given = {"archive": {"url": str(archive), "sha256": sha256(archive)}}
+    real, _ = assert_check_mode_is_truthful(
+        "geth_binaries", {"cache_dir": str(tmp_path / "a"), **SMALL, **given}, tmp_path
+    )
+    assert real["binaries"]["rlpdump"]["sha256"] == program
+    assert real["manifest"]["source"] == f"{archive} sha256:{sha256(archive)}"
+
+    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "--quiet"], ["add", "--all", "--force"], ["commit", "--quiet", "--message=all"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    made = run_module(
+        "geth_binaries", {"cache_dir": str(tmp_path / "g"), **SMALL, "git": {"url": str(source), "commit": commit}}
+    )
+    assert made["binaries"]["rlpdump"]["sha256"] == program, made
+    assert made["manifest"]["source"] == f"{source} {commit}"
+
+
+def test_programs_that_are_built_already_need_no_go(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    program = Path(built[1]["binaries"]["rlpdump"]["path"])
+    asked = {"cache_dir": str(tmp_path / "cache"), **SMALL, "go": "/nowhere/go"}
+    given = [{"name": "rlpdump", "url": str(program), "sha256": sha256(program)}]
+    real, _ = assert_check_mode_is_truthful("geth_binaries", {**asked, "binaries": given}, tmp_path)
+    assert Path(real["binaries"]["rlpdump"]["path"]).read_bytes() == program.read_bytes()
+    assert real["manifest"]["built_with"] is None
+    lacking = {**asked, "binaries": [{**given[0], "name": "geth"}]}
+    assert_refused("geth_binaries", lacking, tmp_path, "binaries has no file for rlpdump on amd64")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"archive": {"url": __file__, "sha256": "00" * 32}}, "is not the file that is wanted: its sha256 is"),
+        ({"archive": {"url": __file__, "sha256": "abc"}}, "has to be 64 hexadecimal digits"),
+        ({"archive": {"url": "/nowhere.tar", "sha256": "00" * 32}}, "/nowhere.tar cannot be read"),
+        ({"archive": {"url": "ftp://there", "sha256": "00" * 32}}, "neither a path nor a URL"),
+        ({"binaries": [{"name": "rlpdump", "url": __file__, "sha256": "00" * 32}]}, "is not the file that is wanted"),
+        ({"git": {"url": "/nowhere", "commit": "v1.13.15"}}, "may be another one tomorrow"),
+        ({"git": {"url": "/nowhere", "commit": "ab" * 20}}, "of /nowhere cannot be had"),
+    ],
+)
+def test_a_source_that_is_not_what_was_meant_is_refused(tmp_path: Path, given: dict[str, Any], words: str) -> None:
+    assert_refused("geth_binaries", {"cache_dir": str(tmp_path / "cache"), **SMALL, **given}, tmp_path, words)
