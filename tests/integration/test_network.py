@@ -9,6 +9,7 @@ import warnings
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.network import Network, Run, wait_until
