@@ -74,10 +74,10 @@ class Host:
     ipc: str = "/var/lib/clique/geth/geth.ipc"
 
     @cached_property
-    def address(self) -> str:
-        """Its address in the containers' network."""
-        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-        return docker("inspect", f"--format={template}", self.container).decode().strip()
+    def addresses(self) -> list[str]:
+        """Its addresses in the containers' network: that of IPv4, and that of IPv6 where the machine has it."""
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{.GlobalIPv6Address}} {{end}}"
+        return docker("inspect", f"--format={template}", self.container).decode().split()
 
     def run(self, *command: str, stdin: bytes = b"") -> bytes:
         """Run a command in the container, as root, and return its output. Raises SilentError where it fails."""

@@ -12,68 +12,70 @@ import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
-from hosts import Host, docker
+from hosts import Host, at_once, docker
 
-Port = tuple[str, int]
-# A raw socket gets a copy of what has passed the firewall. It reads until stdin is closed, then what is left.
+# A host, a kind (tcp, udp, tcp6, udp6), and a number.
+Port = tuple[str, str, int]
+# A raw socket gets a copy of what has passed the firewall, over IPv4 with its header. It reads until stdin is closed.
 LISTENER = """
 import json, select, socket, struct, sys
-kinds = {socket.socket(socket.AF_INET, socket.SOCK_RAW, getattr(socket, "IPPROTO_" + kind.upper())): kind
-         for kind in ("tcp", "udp")}
-sender, found, more = sys.argv[1], set(), True
-for heard in kinds:
-    heard.setblocking(False)
+kinds = {socket.socket(family, socket.SOCK_RAW, getattr(socket, "IPPROTO_" + kind.upper())): kind + suffix
+         for kind in ("tcp", "udp") for family, suffix in ((socket.AF_INET, ""), (socket.AF_INET6, "6"))}
+senders, found, more = sys.argv[1:], set(), True
 print("ready", flush=True)
 while more:
     ready = select.select([*kinds, sys.stdin], [], [])[0]
     more = ready != [sys.stdin]
     for heard in set(kinds) & set(ready):
-        packet, (address, _) = heard.recvfrom(2048)
-        if address == sender:
-            found.add((kinds[heard], struct.unpack_from("!H", packet, 4 * (packet[0] & 15) + 2)[0]))
+        packet, address = heard.recvfrom(2048)
+        header = 4 * (packet[0] & 15) if heard.family == socket.AF_INET else 0
+        if address[0] in senders:
+            found.add((kinds[heard], struct.unpack_from("!H", packet, header + 2)[0]))
 print(json.dumps(sorted(found)))
 """
-# The kernel has sent the first packet of a connection when connect returns. Port 22 comes last once more.
+# The kernel has sent the first packet of a connection when connect returns.
 KNOCKER = """
 import socket, sys
 for host in sys.argv[1:]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as udp:
         for port in range(1, 65536):
             udp.sendto(b"?", (host, port))
-    for port in [*range(1, 65536), 22]:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+    for port in range(1, 65536):
+        with socket.socket(family, socket.SOCK_STREAM) as tcp:
             tcp.setblocking(False)
             tcp.connect_ex((host, port))
 """
 
 
-def check_closed(sender: Host, hosts: Collection[Host], but: Collection[tuple[str, Port]]) -> None:
+def check_closed(sender: Host, hosts: Collection[Host], but: Collection[Port]) -> None:
     """Of all TCP and UDP ports the sender reaches SSH, which shows that it knocked, and what is excepted."""
-    allowed = {(host.name, ("tcp", 22)) for host in hosts} | set(but)
-    reached = {(name, port) for name, ports in reached_from(sender, hosts).items() for port in ports}
-    unheard = allowed - reached
-    assert not unheard, f"{sender.name} does not even reach {sorted(unheard)}"
+    allowed = {(host.name, "tcp6" if ":" in address else "tcp", 22) for host in hosts for address in host.addresses}
+    allowed |= set(but)
+    reached = reached_from(sender, hosts)
+    unheard = sorted(allowed - reached)
+    assert not unheard, f"{sender.name} does not even reach {unheard}"
     opened = sorted(reached - allowed)
     assert not opened, f"{sender.name} reaches {len(opened)} ports that should be closed: {opened[:20]}"
 
 
-def reached_from(sender: Host, hosts: Collection[Host]) -> dict[str, set[Port]]:
-    """What arrives at each host of a packet from the sender to each of its ports, twice 65,535."""
+def reached_from(sender: Host, hosts: Collection[Host]) -> set[Port]:
+    """What arrives of a packet from the sender to each port of each address of these hosts."""
     with ExitStack() as stack:
         listeners = {host.name: stack.enter_context(_listener(sender, host)) for host in hosts}
         for listener in listeners.values():
             assert listener.stdout
             assert listener.stdout.readline() == b"ready\n"
-        sender.run("python3", "-c", KNOCKER, *(host.address for host in hosts))
+        at_once(lambda host: sender.run("python3", "-c", KNOCKER, *host.addresses), hosts)
         said = {name: listener.communicate(timeout=60)[0] for name, listener in listeners.items()}
-    return {name: {(kind, port) for kind, port in json.loads(ports)} for name, ports in said.items()}
+    return {(name, kind, port) for name, ports in said.items() for kind, port in json.loads(ports)}
 
 
 @contextmanager
 def _listener(sender: Host, host: Host) -> Iterator[subprocess.Popen[bytes]]:
     image = docker("inspect", "--format={{.Image}}", sender.container).decode().strip()
     words = ["docker", "run", "--rm", "--interactive", f"--network=container:{host.container}", image]
-    command = [*words, "python3", "-c", LISTENER, sender.address]
+    command = [*words, "python3", "-c", LISTENER, *sender.addresses]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield process

@@ -53,7 +53,7 @@ def send(network: Network, meter: Host, slot: int, until: Collection[str], patie
         for name, (energy_kwh, price) in OFFERS.items()
     ]
     given = {
-        "host": network.gateway.address,
+        "host": network.gateway.addresses[0],
         "port": network.bridge_port,
         "secrets": secrets,
         "readings": readings,
