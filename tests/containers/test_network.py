@@ -187,3 +187,21 @@ def test_a_host_lets_in_what_it_is_for(pis: Pis) -> None:
     rules = gateway.run("nft", "list", "table", "inet", "smartenergy")
     assert f"ip saddr {CONTROLLER} udp dport 30401 accept" in rules
     assert f"ip saddr {{ {ADDRESSES['sealer1']}, {ADDRESSES['gateway']} }} tcp dport 30311 accept" in rules
+
+
+def test_a_data_disk_is_mounted_and_hides_nothing(pis: Pis) -> None:
+    def play(directory: str) -> dict[str, int]:
+        disk = {"device": "tmpfs", "directory": directory, "type": "tmpfs"}
+        variables = json.dumps({"raspberry_pi_data_disk": disk})
+        return pis.play("--limit", "sealer1", "--diff", "-e", variables, playbook="hosts.yml")
+
+    sealer = pis.hosts["sealer1"]
+    with pytest.raises(AssertionError, match="/var/lib/clique is not empty: move what it has to the disk first"):
+        play("/var/lib/clique")
+    assert play("/mnt/usb-disk")["sealer1"] > 0
+    assert sealer.run("findmnt", "--noheadings", "--output=FSTYPE,OPTIONS", "/mnt/usb-disk").startswith("tmpfs")
+    assert play("/mnt/usb-disk")["sealer1"] == 0
+    subprocess.run(["docker", "restart", sealer.name], check=True, capture_output=True)
+    sealer.wait()
+    assert sealer.run("systemctl", "is-active", r"mnt-usb\x2ddisk.mount").strip() == "active"
+    pis.assert_grows()
