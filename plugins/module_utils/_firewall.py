@@ -168,7 +168,9 @@ class Firewall:
         self.require()
         self._disarm()
         self._pending.write_text(after.rules or "")
-        back = f"/usr/sbin/nft delete table inet {TABLE}; [ ! -e {self._rules} ] || /usr/sbin/nft -f {self._rules}"
+        # In one step: at no moment is the host open.
+        nft, rules = "/usr/sbin/nft", self._rules
+        back = f"if [ -e {rules} ]; then {nft} -f {rules}; else {nft} delete table inet {TABLE}; fi"
         timer = ["systemd-run", "--quiet", "--collect", f"--unit={_ROLL_BACK}", f"--on-active={seconds}"]
         _do([*timer, "--timer-property=AccuracySec=100ms", "/bin/sh", "-c", back])
         _do(["nft", "-f", str(self._pending)])
