@@ -66,7 +66,7 @@ def check_keys_are_of_the_first_run(network: Network) -> None:
 def converged(log: str) -> list[float]:
     """When each run began that was not in check mode, in seconds since the epoch."""
     entries = ENTRY.findall(log)
-    tried = {process for _, process, text in entries if "[CHECK MODE] *" in text}
+    tried = {process for _, process, text in entries if text.startswith("DRY RUN")}
     found = [
         time for time, process, text in entries if text.startswith("PLAYBOOK: converge.yml") and process not in tried
     ]
