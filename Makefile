@@ -5,7 +5,7 @@ ROWS ?=
 DEMO := $(PYTHON) scripts/demo.py
 RUN := .venv/bin/python
 
-.PHONY: help demo demo-status demo-down demo-clean test test-fast bench contracts lock build environment
+.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth bench contracts lock build environment
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ test: ## everything that tests; it needs a Docker engine, which it sets up itsel
 
 test-fast: environment ## what tests within a few minutes: all but the phases that bring up networks
 	@$(RUN) scripts/test.py geth static unit contracts
+
+test-geth: environment ## Go's tests of what our patches of geth touch
+	@$(RUN) scripts/geth_tests.py
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
 	@$(RUN) tests/bench/bench.py $(ROWS)

@@ -22,7 +22,10 @@ BUILD = json.dumps(
 PHASES = {
     # A Docker engine, emulation of arm64, images: what is missing is set up, or asked for, before all else.
     "images": [["python", "scripts/containers.py"]],
-    "geth": [["ansible-playbook", "-i", "inventories/local", "playbooks/build.yml", "--limit", "gateway", "-e", BUILD]],
+    "geth": [
+        ["ansible-playbook", "-i", "inventories/local", "playbooks/build.yml", "--limit", "gateway", "-e", BUILD],
+        ["python", "scripts/geth_tests.py"],
+    ],
     "static": [
         ["ruff", "check"],
         ["ruff", "format", "--check"],

@@ -12,6 +12,7 @@ CHECKOUT = Path(__file__).parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
 from support.chain import Chain, one_sealer  # noqa: E402
+from support.geth import PATCHES  # noqa: E402
 from support.modules import run_module  # noqa: E402
 
 
@@ -19,7 +20,8 @@ from support.modules import run_module  # noqa: E402
 def binaries() -> dict[str, Path]:
     """Geth and bootnode for this machine; `make test` has built them before, also where there is no Go."""
     arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    answer = run_module("geth_binaries", {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch})
+    asked = {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch, "patches": PATCHES}
+    answer = run_module("geth_binaries", asked)
     assert not answer.get("failed"), answer
     return {name: Path(binary["path"]) for name, binary in answer["binaries"].items()}
 

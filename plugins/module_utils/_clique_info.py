@@ -61,6 +61,7 @@ class View:
     peer_public_keys: tuple[str, ...] | None = None
     votes: dict[str, bool] | None = None
     chain_config: dict[str, Any] | None = None
+    client: str | None = None
 
     @property
     def head(self) -> Block:
@@ -108,7 +109,7 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
 
     With since the blocks reach back to the one after it, at most a thousand.
     """
-    latest, genesis, snapshot, peer_count, peers, votes, node = rpc.batch(
+    latest, genesis, snapshot, peer_count, peers, votes, node, client = rpc.batch(
         [
             Call("eth_getHeaderByNumber", ("latest",)),
             Call("eth_getHeaderByNumber", ("0x0",)),
@@ -117,6 +118,7 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
             Call("admin_peers", (), optional=True),
             Call("clique_proposals", (), optional=True),
             Call("admin_nodeInfo", (), optional=True),
+            Call("web3_clientVersion", (), optional=True),
         ]
     )
     head = int(latest["number"], 16)
@@ -136,6 +138,7 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
         else tuple(sorted(urlsplit(peer["enode"]).username or "" for peer in peers)),
         votes=None if votes is None else {checksum_address(address): vote for address, vote in votes.items()},
         chain_config=None if node is None else node["protocols"]["eth"]["config"],
+        client=client,
     )
 
 
@@ -188,12 +191,15 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
 def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
-        keys = "head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys votes"
-        return {"running": False, **dict.fromkeys(keys.split())}
+        keys = (
+            "client head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys"
+        )
+        return {"running": False, **dict.fromkeys([*keys.split(), "votes"])}
     recent = view.recent
     head = view.head
     return {
         "running": True,
+        "client": view.client,
         "head": {"number": head.number, "hash": head.hash, "age_s": max(0, int(now_s) - head.timestamp_s)},
         "genesis_hash": view.genesis_hash,
         "chain_config": view.chain_config,

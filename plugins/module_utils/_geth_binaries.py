@@ -31,11 +31,14 @@ __all__ = [
     "Go",
     "GoModule",
     "NoGoError",
+    "Patch",
     "Source",
     "State",
     "Wanted",
     "build",
     "find_go",
+    "have_source",
+    "linker_flags",
     "look",
 ]
 
@@ -105,6 +108,22 @@ Source = GoModule | GitCommit | Archive | Binaries
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A unified diff with paths from the top of the source; what stands before its first header is for people."""
+
+    name: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise CliqueError(f"a patch is named by letters, digits, '.', '_' and '-', and {self.name!r} is not")
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Everything that decides what the binaries are, and nothing of the machine that builds them."""
 
@@ -114,17 +133,36 @@ class Wanted:
     programs: tuple[str, ...]
     ldflags: str
     source: Source = GoModule()
+    patches: tuple[Patch, ...] = ()  # applied in this order
     os: str = "linux"
+
+    def __post_init__(self) -> None:
+        if self.patches and isinstance(self.source, Binaries):
+            raise CliqueError("programs that are built already cannot be patched: leave patches empty")
 
     @property
     def name(self) -> str:
         """The folder's name: for people up to the last hyphen, then the first 12 hex digits of what decides."""
         decides = asdict(self)
-        del decides["source"]
+        del decides["source"], decides["patches"]
         if self._content:
             decides["source"] = self._content
+        if self.patches:
+            decides["patches"] = list(self.patch_sums.items())
         key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
         return f"{self.version}-{self.os}-{self.arch}{self.arm_version or ''}-{key}"
+
+    @property
+    def patch_sums(self) -> dict[str, str]:
+        return {patch.name: patch.sha256 for patch in self.patches}
+
+    @property
+    def all_ldflags(self) -> str:
+        """The linker's flags; geth shows the first eight letters of its "commit" in its version."""
+        if not self.patches:
+            return self.ldflags
+        names = ",".join(patch.name.removesuffix(".patch") for patch in self.patches)
+        return f"{self.ldflags} -X {MODULE}/internal/version.gitCommit=modified:{names}"
 
     @property
     def _content(self) -> list[str]:
@@ -308,7 +346,53 @@ def _git(words: list[str], wanted: GitCommit, environ: Mapping[str, str]) -> Non
 
 
 def have_source(wanted: Wanted, go: Go | None, scratch: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
-    """The folder with the source, or with programs that need no Go, and what the manifest says of it."""
+    """The folder with the patched source, or with programs that need no Go, and what the manifest says of it."""
+    source, origin = have_published_source(wanted, go, scratch, environ)
+    if wanted.patches:
+        if not source.is_relative_to(scratch):
+            source = writable_copy(source, scratch / "source")
+        for patch in wanted.patches:
+            apply(patch, source, wanted.version, environ)
+    return source, origin
+
+
+def writable_copy(source: Path, target: Path) -> Path:
+    """Copy a folder of Go's module cache, where nothing may be written."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile)
+    for folder, _, _ in os.walk(target):
+        Path(folder).chmod(0o755)
+    return target
+
+
+def apply(patch: Patch, source: Path, version: str, environ: Mapping[str, str]) -> None:
+    """Apply a patch to the source, every line of it or nothing; raises CliqueError."""
+    # A repository around the source would have its say about paths.
+    alone = {name: value for name, value in environ.items() if not name.startswith("GIT_")}
+    alone["GIT_CEILING_DIRECTORIES"] = str(source.parent)
+    command = ["git", "apply", "--whitespace=nowarn", "-"]
+    try:
+        run = subprocess.run(
+            command,
+            env=alone,
+            cwd=source,
+            input=patch.text,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise CliqueError(
+            f"git, which applies {patch.name}, cannot be run ({error.strerror}): "
+            "install it, or have the plain release without patches"
+        ) from error
+    if run.returncode:
+        raise CliqueError(
+            f"{patch.name} does not fit the source of v{version}: {last_lines(run.stderr)}; "
+            "give patches that were made for it, or none"
+        )
+
+
+def have_published_source(wanted: Wanted, go: Go | None, scratch: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
     source = wanted.source
     if isinstance(source, GitCommit):
         return check_out(source, scratch, environ), f"{source.url} {source.commit}"
@@ -323,11 +407,15 @@ def have_source(wanted: Wanted, go: Go | None, scratch: Path, environ: Mapping[s
     return folder, f"{MODULE}@v{wanted.version} {module_sum}"
 
 
+def linker_flags(go: Go, flags: str) -> str:
+    """Flags, and what this Go needs on top of them for the source of geth."""
+    return f"{flags} -checklinkname=0" if go.version >= GO_THAT_CHECKS_LINKNAMES else flags
+
+
 def compile_programs(go: Go, source: Path, wanted: Wanted, target: Path, environ: Mapping[str, str]) -> None:
     """Build all programs in one go, so that they share the packages they have in common."""
-    linkname = " -checklinkname=0" if go.version >= GO_THAT_CHECKS_LINKNAMES else ""
     command = [go.path, "build", "-mod=readonly", "-buildvcs=false", "-trimpath"]
-    command += [f"-ldflags={wanted.ldflags}{linkname}", "-o", f"{target}/"]
+    command += [f"-ldflags={linker_flags(go, wanted.all_ldflags)}", "-o", f"{target}/"]
     command += [f"./cmd/{program}" for program in wanted.programs]
     run = subprocess.run(
         command, env=go_environment(environ, wanted), cwd=source, capture_output=True, text=True, check=False
@@ -385,6 +473,7 @@ def build_from(
             **asdict(wanted),
             "programs": list(wanted.programs),
             "source": origin,
+            "patches": wanted.patch_sums,
             "built_with": go.release if go else None,
             "sha256": {program: sha256(draft / program) for program in wanted.programs},
         }

@@ -81,6 +81,11 @@ running:
   description: Whether a node answered. If not, everything else is null.
   type: bool
   returned: always
+client:
+  description: What the node says it is; C(modified) is in it where geth was built with patches.
+  type: str
+  returned: always
+  sample: Geth/v1.13.15-stable-modified/linux-arm64/go1.26.0
 head:
   description: The newest block and its age in seconds.
   type: dict

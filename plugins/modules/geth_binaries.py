@@ -13,9 +13,11 @@ description:
   - Builds programs of go-ethereum from its Go module, whose source Go verifies against its checksum database;
     without cgo, and without any path of the building machine in them.
   - Other sources are a commit of a git repository, an archive, and programs that somebody else has built.
+  - Patches can be applied to the source. Geth that was built with some names them in C(geth version),
+    and says C(modified) to its clients.
   - What was built is kept in a folder of its own, with a C(manifest.json) that has the sha256 of each program.
-    It is built again only where version, architecture, programs or flags differ, or where a program is no longer
-    what was built.
+    It is built again only where version, architecture, programs, flags or patches differ, or where a program is no
+    longer what was built.
   - A newer or older Go does not build again what is there.
 options:
   cache_dir:
@@ -80,6 +82,13 @@ options:
         required: true
       url: *url
       sha256: *sha256
+  patches:
+    description:
+      - Unified diffs by their names, with paths from the top of the source, applied in this order.
+        One that does not fit the source ends the module.
+      - Programs that are built already cannot have any.
+    type: dict
+    default: {}
   go:
     description:
       - The program go, by its path. Without it go is taken from E(PATH).
@@ -94,6 +103,7 @@ attributes:
     description: Shows which folder of the cache would be made or made anew.
 requirements:
   - Go 1.21 or newer, where something has to be built
+  - git, where the source comes from a repository or is patched
 author:
   - The smartenergy.clique authors
 """
@@ -116,7 +126,9 @@ directory:
   type: str
   returned: success
 manifest:
-  description: Version, target, flags, source, Go and sums of what is built. Null in check mode where nothing is.
+  description:
+    - Version, target, flags, source, patches with their sha256, Go and sums of what is built.
+    - Null in check mode where nothing is.
   type: dict
   returned: success
 binaries:
@@ -144,6 +156,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._geth_binaries 
     GitCommit,
     GoModule,
     NoGoError,
+    Patch,
     Source,
     Wanted,
     build,
@@ -176,6 +189,7 @@ def main() -> None:
             "arm_version": {"type": "str", "choices": ["6", "7"], "default": "7"},
             "programs": {"type": "list", "elements": "str", "default": ["geth", "bootnode"]},
             "ldflags": {"type": "str", "default": "-s -w"},
+            "patches": {"type": "dict", "default": {}},
             "go": {"type": "path"},
             "git": {
                 "type": "dict",
@@ -200,6 +214,7 @@ def main() -> None:
             programs=tuple(sorted(set(asked["programs"]))),
             ldflags=asked["ldflags"],
             source=source(asked),
+            patches=tuple(Patch(name, text) for name, text in asked["patches"].items()),
         )
         cache = Path(asked["cache_dir"]).absolute()
         folder = cache / wanted.name

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._geth_binaries import (
-    GO_THAT_CHECKS_LINKNAMES,
     MODULE,
     fetch,
     find_go,
     go_environment,
+    linker_flags,
 )
 from support.network import VENV, Network
 
@@ -30,8 +30,7 @@ def geth_build(scratch: Path, _wanted: frozenset[str]) -> Iterator[Row]:
     # build.yml has put a Go into .venv where this machine had none.
     go = find_go(None, {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"})
     environment = {**go_environment(os.environ), "CGO_ENABLED": "0"}
-    linkname = " -checklinkname=0" if go.version >= GO_THAT_CHECKS_LINKNAMES else ""
-    install = [go.path, "install", "-trimpath", f"-ldflags=-s -w{linkname}"]
+    install = [go.path, "install", "-trimpath", f"-ldflags={linker_flags(go, '-s -w')}"]
     install += [f"{MODULE}/cmd/{program}@v{VERSION}" for program in PROGRAMS]
 
     def download() -> None:

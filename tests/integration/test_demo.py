@@ -51,8 +51,15 @@ class Demo:
 
     def up(self, slots: int) -> tuple[str, dict[str, Any]]:
         run = self.make("demo", f"BASE_PORT={BASE_PORT}", f"SLOTS={slots}")
-        assert run.returncode == 0, run.stdout[-6000:]
+        assert run.returncode == 0, f"{run.stdout[-6000:]}\n{self.last_words()}"
         return run.stdout, json.loads((self.clone / ".demo/summary.json").read_text())
+
+    def last_words(self) -> str:
+        """The end of every process's log."""
+        logs = {
+            path: path.read_text(errors="replace") for path in sorted((self.clone / ".demo/hosts").glob("*/log/*.log"))
+        }
+        return "\n".join(f"{path}:\n" + "\n".join(text.splitlines()[-12:]) for path, text in logs.items())
 
     @property
     def network(self) -> Network:

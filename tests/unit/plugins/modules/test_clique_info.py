@@ -16,6 +16,7 @@ NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
         "head",
         "genesis_hash",
         "chain_config",
+        "client",
         "signers",
         "sealed",
         "in_turn_share",
@@ -42,6 +43,7 @@ def test_facts_are_those_that_web3_sees(chain: Chain, ipc: str) -> None:
     assert 0 <= facts["head"]["age_s"] <= time.time() - block["timestamp"]
     assert facts["genesis_hash"] == chain.web3.eth.get_block(0)["hash"].to_0x_hex()
     assert facts["chain_config"]["clique"] == {"period": 1, "epoch": 30000}
+    assert facts["client"].startswith("Geth/v1.13.15-stable-modified/linux-")
     assert facts["signers"] == [chain.admin.address]
     assert facts["sealed"] == {chain.admin.address: 2}
     assert (facts["in_turn_share"], facts["last_sealed_by"], facts["peers"], facts["votes"]) == (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.geth import PATCHES
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
 
 # The smallest program of the source that has all the properties of the large ones.
@@ -73,7 +74,14 @@ def test_a_spoilt_build_is_made_anew(cache: Path, spoilt: str, how: str) -> None
 
 
 @pytest.mark.parametrize(
-    "change", [{"arch": "arm64"}, {"version": "1.13.14"}, {"ldflags": "-s"}, {"programs": ["rlpdump", "geth"]}]
+    "change",
+    [
+        {"arch": "arm64"},
+        {"version": "1.13.14"},
+        {"ldflags": "-s"},
+        {"programs": ["rlpdump", "geth"]},
+        {"patches": PATCHES},
+    ],
 )
 def test_another_target_or_flag_is_another_build(cache: Path, change: dict[str, Any]) -> None:
     answer = run_module("geth_binaries", {"cache_dir": str(cache), **SMALL, **change}, check=True)
@@ -89,6 +97,65 @@ def test_arm_is_built_for_its_version(cache: Path) -> None:
     assert Path(newer["directory"]).name.startswith("1.13.15-linux-arm7-")
     header = Path(answer["binaries"]["rlpdump"]["path"]).read_bytes()[:20]
     assert (header[4], header[18]) == (1, 40)  # 32 bits, ARM
+
+
+GREETING = """For people: says hello.
+
+diff --git a/cmd/rlpdump/main.go b/cmd/rlpdump/main.go
+--- a/cmd/rlpdump/main.go
++++ b/cmd/rlpdump/main.go
+@@ -45,3 +45,4 @@
+ func init() {
++\tfmt.Println("hello")
+ \tflag.Usage = func() {
+ \t\tfmt.Fprintln(os.Stderr, "Usage:", os.Args[0], "[-noascii] [-hex <data>][-reverse] [filename]")
+"""
+
+
+def test_a_patched_program_is_another_one_and_its_manifest_says_so(
+    built: tuple[Path, dict[str, Any]], source: Path, tmp_path: Path
+) -> None:
+    asked = {"cache_dir": str(tmp_path / "cache"), **SMALL, "patches": {"0001-hello.patch": GREETING}}
+    answer, _ = assert_check_mode_is_truthful("geth_binaries", asked, tmp_path)
+    program = answer["binaries"]["rlpdump"]["path"]
+    assert subprocess.run([program, "-hex", "0x83646f67"], capture_output=True, check=True).stdout[:6] == b"hello\n"
+    assert answer["manifest"]["patches"] == {"0001-hello.patch": hashlib.sha256(GREETING.encode()).hexdigest()}
+    assert built[1]["manifest"]["patches"] == {}
+    archive = tmp_path / "source.tar.gz"
+    subprocess.run(["tar", "-czf", archive, "-C", source.parent, source.name], check=True)
+    again = run_module("geth_binaries", {**asked, "archive": {"url": str(archive), "sha256": sha256(archive)}})
+    assert again["binaries"]["rlpdump"]["sha256"] == answer["binaries"]["rlpdump"]["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("patches", "words"),
+    [
+        (
+            {"0001-hello.patch": GREETING.replace("func init", "func exit")},
+            "0001-hello.patch does not fit the source of v",
+        ),
+        ({"0001-hello.patch": "nothing"}, "0001-hello.patch does not fit the source of v"),
+        ({"1.patch": GREETING, "2.patch": GREETING}, "2.patch does not fit"),
+        ({"a b": GREETING}, "a patch is named by"),
+    ],
+)
+def test_a_patch_that_does_not_fit_ends_the_build(tmp_path: Path, patches: dict[str, str], words: str) -> None:
+    arguments = {"cache_dir": str(tmp_path / "cache"), **SMALL, "patches": patches}
+    assert words in run_module("geth_binaries", arguments)["msg"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_built_programs_cannot_be_patched(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    program = built[1]["binaries"]["rlpdump"]
+    given = [{"name": "rlpdump", "url": program["path"], "sha256": program["sha256"]}]
+    asked = {"cache_dir": str(tmp_path / "cache"), **SMALL, "binaries": given, "patches": PATCHES}
+    assert_refused("geth_binaries", asked, tmp_path, "cannot be patched")
+
+
+def test_geth_says_which_patches_it_was_built_with(binaries: dict[str, Path]) -> None:
+    said = subprocess.run([binaries["geth"], "version"], capture_output=True, check=True, text=True).stdout
+    assert "Version: 1.13.15-stable" in said
+    assert "Git Commit: modified:0001-clique-tie-break,0002-ecies-length" in said
 
 
 def test_no_go_is_said_in_a_sentence(tmp_path: Path) -> None:

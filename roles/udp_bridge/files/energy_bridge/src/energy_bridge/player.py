@@ -25,6 +25,7 @@ __all__ = ["Source", "play"]
 REPEAT_FIRST_S, REPEAT_LAST_S = 0.5, 4.0  # until it is acknowledged, twice as long each time
 ASK_FIRST_S, ASK_LAST_S = 2.0, 4.0  # then the repetition only asks whether it is settled
 
+SAY_AGAIN_AFTER_S = 60
 ACKNOWLEDGED = {"stored", "late", "superseded", "batched", "settled", "refused"}
 ENDS = {"late", "superseded", "settled", "refused", "rejected", "conflict"}
 
@@ -140,7 +141,7 @@ async def play(options: argparse.Namespace) -> int:
             for name, offer in offers.items()
         ]
         _say(_data_line(slot, slot * options.slot_s, offers, index + 1, options.slots))
-    await _wait(tasks, options.settle_s, lambda: _say(_progress(sources)))
+    await _wait(tasks, options.settle_s, _Progress(sources, loop.time))
     report = _report(sources)
     _say(_progress(sources))
     if options.report is not None:
@@ -210,6 +211,20 @@ def _data_line(slot: int, second: int, offers: DataSet, number: int, slots: int)
     clock = time.strftime("%H:%M", time.gmtime(second))
     figures = "  ".join(f"{name} {offer.energy_wh / 1000:+.3f}" for name, offer in offers.items())
     return f"[{number}/{slots}] slot {slot} {clock}  {figures} kWh"
+
+
+class _Progress:
+    """Says how far it is, where that has changed or was not said for a minute."""
+
+    def __init__(self, sources: Mapping[str, Source], clock: Callable[[], float]) -> None:
+        self._sources, self._clock = sources, clock
+        self._said, self._at_s = "", 0.0
+
+    def __call__(self) -> None:
+        line, now_s = _progress(self._sources), self._clock()
+        if line != self._said or now_s - self._at_s >= SAY_AGAIN_AFTER_S:
+            self._said, self._at_s = line, now_s
+            _say(line)
 
 
 def _progress(sources: Mapping[str, Source]) -> str:
