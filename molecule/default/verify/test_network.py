@@ -190,7 +190,7 @@ def test_a_changed_genesis_is_refused_and_nothing_is_lost(network: Network, tmp_
     check_come_back(network, network.hosts.values(), since=head(network.gateway))
 
     with pytest.raises(AssertionError, match="was not refused"):
-        check_refused(play(network, f"--extra-vars=clique_period_s={network.period_s}", "--limit=sealer1"))
+        check_refused(play(network, "--list-hosts"))
     with pytest.raises(AssertionError, match=CANARY):
         check_keys_are_kept(network, {**keys, "gateway": {**keys["gateway"], CANARY: "gone"}})
     with pytest.raises(AssertionError, match="sealer1"):
@@ -222,7 +222,7 @@ def test_a_stopped_signer_is_noticed(network: Network) -> None:
         with pytest.raises(AssertionError, match=r"sealer3 did not come back: {'clique-geth': 'inactive'}"):
             check_come_back(network, [sealer], since=since)
         with pytest.raises(AssertionError, match="sealer3 0"):
-            check_every_signer_seals(network, since=since, periods=10)
+            check_every_signer_seals(network, since=since, periods=6)
     finally:
         sealer.run("systemctl", "start", "clique-geth")
     check_come_back(network, [sealer], since=head(network.gateway))
