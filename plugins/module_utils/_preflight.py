@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ __all__ = [
     "fingerprint",
     "holders",
     "memory_mib",
+    "own_address",
     "parent_of",
     "pids",
     "problems",
@@ -74,6 +76,16 @@ def memory_mib() -> int:
     """The memory of this machine, swap left out."""
     (kib,) = re.findall(r"^MemTotal:\s+(\d+) kB$", (_PROC / "meminfo").read_text(), re.MULTILINE)
     return int(kib) // 1024
+
+
+def own_address() -> str | None:
+    """The IPv4 address that this machine has towards everybody else, None where it has no way there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
+        try:
+            unsent.connect(("8.8.8.8", 53))  # chooses a route, and sends nothing
+        except OSError:
+            return None
+        return str(unsent.getsockname()[0])
 
 
 def services_below(top: Path) -> dict[int, str]:

@@ -34,9 +34,10 @@ options:
         choices: [tcp, udp]
         required: true
       address:
-        description: The IP address it is wanted on; C(0.0.0.0) or C(::) for all.
+        description:
+          - The IP address it is wanted on; C(0.0.0.0) or C(::) for all.
+          - Without it, the address in C(default_ipv4) of RV(ansible_facts), and all where there is none.
         type: str
-        required: true
   own_directory:
     description: Folder whose services are ours. Without it, O(directory).
     type: path
@@ -84,8 +85,8 @@ EXAMPLES = r"""
 RETURN = r"""
 ansible_facts:
   description:
-    - C(architecture), C(memtotal_mb), C(python_version) and C(userspace_bits), as M(ansible.builtin.setup) has them,
-      so that nobody need ask again.
+    - C(architecture), C(memtotal_mb), C(python_version), C(userspace_bits) and of C(default_ipv4) the C(address), where
+      there is one, as M(ansible.builtin.setup) has them, so that nobody need ask again.
   type: dict
   returned: always
 key_fingerprint:
@@ -115,22 +116,26 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._preflight impo
     Requirements,
     fingerprint,
     memory_mib,
+    own_address,
     problems,
 )
 
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to look for others there, and not to listen
 
-def requirements(asked: dict[str, Any]) -> Requirements:
-    """Read the module's options; raises CliqueError for a version or an address that is none."""
+
+def requirements(asked: dict[str, Any], own: str | None) -> Requirements:
+    """Read the module's options; own is this host's address. Raises CliqueError for no version or no address."""
     if asked["python"] and not re.fullmatch(r"\d+(\.\d+){1,2}", asked["python"]):
         raise CliqueError(f"python has to be a version like 3.11, and {asked['python']!r} is none")
-    for port in asked["ports"]:
+    ports = [{**port, "address": port["address"] or own or ALL_ADDRESSES} for port in asked["ports"]]
+    for port in ports:
         try:
             ip_address(port["address"])
         except ValueError as error:
             raise CliqueError(f"address has to be an IPv4 or IPv6 address, and {port['address']!r} is none") from error
     return Requirements(
         directory=Path(asked["directory"]).resolve(),
-        ports=tuple(Port(**port) for port in asked["ports"]),
+        ports=tuple(Port(**port) for port in ports),
         own_directory=Path(asked["own_directory"]) if asked["own_directory"] else None,
         python=tuple(map(int, asked["python"].split("."))) if asked["python"] else None,
         **{name: asked[name] for name in ("memory_mib", "disk_mib", "userspace_bits", "systemd")},
@@ -148,7 +153,7 @@ def main() -> None:
                 "options": {
                     "port": {"type": "int", "required": True},
                     "protocol": {"type": "str", "choices": ["tcp", "udp"], "required": True},
-                    "address": {"type": "str", "required": True},
+                    "address": {"type": "str"},
                 },
             },
             "own_directory": {"type": "path"},
@@ -161,8 +166,9 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    own = own_address()
     try:
-        found = problems(requirements(module.params))
+        found = problems(requirements(module.params, own))
     except CliqueError as error:
         module.fail_json(msg=str(error))
     key = module.params["node_key"]
@@ -171,6 +177,7 @@ def main() -> None:
         "memtotal_mb": memory_mib(),
         "python_version": platform.python_version(),
         "userspace_bits": str(USERSPACE_BITS),
+        **({"default_ipv4": {"address": own}} if own else {}),
     }
     known = {"problems": found, "key_fingerprint": fingerprint(Path(key)) if key else None, "ansible_facts": facts}
     if found:

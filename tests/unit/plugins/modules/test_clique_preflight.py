@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What stands in the way of a node, with real sockets in the way."""
 
+import json
 import os
 import platform
 import socket
@@ -40,6 +41,12 @@ def asked(directory: Path, *ports: tuple[int, str, str], **others: Any) -> dict[
     return {"directory": str(directory), "ports": wanted, **others}
 
 
+def own_address() -> dict[str, str] | None:
+    """What the routing table says, as the kernel's own program shows it."""
+    said = subprocess.run(["ip", "-json", "route", "get", "8.8.8.8"], capture_output=True, check=False).stdout
+    return {"address": json.loads(said)[0]["prefsrc"]} if said else None
+
+
 @pytest.mark.parametrize("check", [True, False])
 def test_a_machine_that_will_do(tmp_path: Path, check: bool) -> None:
     with closing(socket.socket()) as free:
@@ -50,6 +57,7 @@ def test_a_machine_that_will_do(tmp_path: Path, check: bool) -> None:
     answer = run_module("clique_preflight", wants, check=check)
     assert (answer["changed"], answer["problems"]) == (False, [])
     memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    assert answer["ansible_facts"].pop("default_ipv4", None) == own_address()
     assert answer["ansible_facts"] == {
         "architecture": os.uname().machine,
         "memtotal_mb": memory_mib,
