@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.geth import PATCHES
 from support.modules import tree
 from support.roles import play_role
 
@@ -30,6 +31,7 @@ def test_hosts_have_what_was_built(tmp_path: Path, binaries: dict[str, Path], va
     for name, built in binaries.items():
         assert Path(made.results["one"][name]).read_bytes() == built.read_bytes()
     assert "v1.13.15" in version(made.results["one"]["geth"])
+    assert set(made.results["one"]["manifest"]["patches"]) == set(PATCHES)
     before = tree(tmp_path / "bin")
     kept = play_role("geth_build", tmp_path / "play", variables, hosts=["one"])
     assert (sum(kept.changed.values()), kept.results) == (0, made.results), kept.output
