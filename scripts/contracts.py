@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).absolute().parent.parent
 CONTRACTS = CHECKOUT / "contracts"
 ARTIFACTS = CONTRACTS / "artifacts"
 VERSION: str = json.loads((CONTRACTS / "package.json").read_text())["dependencies"]["solc"]
-SETTINGS = Settings(evm_version="london", optimizer_runs=10_000, via_ir=False)
+SETTINGS = Settings(evm_version="london", optimizer_runs=3_000, via_ir=True)
 
 
 def native_solc() -> Path | None:
