@@ -34,7 +34,10 @@ PHASES = {
         ["ansible-lint", "--offline", "--strict"],
     ],
     "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
-    "contracts": [["python", "scripts/contracts.py", "--check"], ["pytest", "contracts/test"]],
+    "contracts": [
+        ["python", "scripts/contracts.py", "--check"],
+        ["pytest", "-n", "2", "--dist", "worksteal", "contracts/test"],
+    ],
     "bridge": [["pytest", "tests/integration/test_energy_bridge.py", "tests/integration/test_go_from_pypi.py"]],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
     "containers": [["pytest", "tests/containers"]],
