@@ -13,7 +13,7 @@ from pathlib import Path
 
 from support.network import CHECKOUT, Network, wait_until
 
-from bench import executions
+from bench import executions, programs
 from bench.progress import timed
 from bench.rows import Row
 
@@ -65,14 +65,13 @@ def sealing(scratch: Path, _wanted: frozenset[str]) -> Iterator[Row]:
     """Time site.yml's way from nothing to four sealing signers, and a plain script's."""
     with running(Network(scratch / "sealing", BASE_PORT, PERIOD_S)) as network:
         sealing_s, _ = timed("site.yml --tags build,network", lambda: network.bring_up("--tags", "build,network"))
-    programs = network.directory / "bin"
-    plain_s, _ = timed("plain_network.sh", lambda: plain_network(scratch / "plain", programs))
+    plain_s, _ = timed("plain_network.sh", lambda: plain_network(scratch / "plain", programs.built()))
     yield Row("sealing_s", sealing_s, plain_s)
 
 
-def plain_network(directory: Path, programs: Path) -> None:
+def plain_network(directory: Path, bin_directory: Path) -> None:
     """Run the plain script until it says that all have sealed, and end it."""
-    command = [str(PLAIN_NETWORK), str(directory), str(programs), str(BASE_PORT + 100), str(PERIOD_S)]
+    command = [str(PLAIN_NETWORK), str(directory), str(bin_directory), str(BASE_PORT + 100), str(PERIOD_S)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as script:
         try:
             said = next(iter(script.stdout or ()), "")

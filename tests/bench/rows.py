@@ -6,18 +6,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench.scenarios import BLOCK_GAS, SCENARIOS
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A row before it is measured. The goal is the most that its ratio may be; its value, where it has no peer."""
+    """A row before it is measured. The goal is the most that its ratio may be; its value, for gas or without a peer."""
 
     meaning: str
     unit: str
     goal: float | None = None
     peer: str | None = None
 
+    @property
+    def is_judged_by_value(self) -> bool:
+        return self.peer is None or self.unit == GAS
 
-SECONDS, MIB, MODULES = "s", "MiB", "modules"
+
+SECONDS, MIB, MODULES, GAS, RATE = "s", "MiB", "modules", "gas", "trades/s"
+# What a trade is without batches, by how the names of the rows beside it end.
+INSTEAD = {"": "a transaction each", "/contract_per_trade": "a contract each"}
 KINDS = {
     "sealing_s": Kind("network from nothing until all four seal", SECONDS, peer="plain shell script"),
     "bring_up_s": Kind("network, market and bridge from nothing", SECONDS, 60),
@@ -35,6 +43,22 @@ KINDS = {
     "rss_mib/bootnode": Kind("memory: bootnode", MIB),
     "rss_mib/bridge": Kind("memory: bridge", MIB),
     "rss_mib/supervisord": Kind("memory: supervisord of a host", MIB),
+    **{
+        f"gas_per_trade/{scenario.name}{ending}": Kind(
+            f"gas of a trade: {scenario.meaning}", GAS, None if ending else scenario.goal, peer
+        )
+        for scenario in SCENARIOS
+        for ending, peer in INSTEAD.items()
+    },
+    **{
+        f"trades_per_s/{scenario.name}/{blocks}{ending}": Kind(
+            f"trades that fit, {blocks}: {scenario.meaning}", RATE, peer=peer
+        )
+        for scenario in SCENARIOS
+        if not scenario.first_of_a_day
+        for blocks in BLOCK_GAS
+        for ending, peer in INSTEAD.items()
+    },
 }
 
 
@@ -57,7 +81,7 @@ class Row:
     @property
     def reached(self) -> bool | None:
         """Whether the goal is reached; None where there is none."""
-        judged = self.value if self.kind.peer is None else self.ratio
+        judged = self.value if self.kind.is_judged_by_value else self.ratio
         return None if self.kind.goal is None or judged is None else judged <= self.kind.goal
 
     def as_json(self) -> dict[str, float | str | None]:
@@ -110,13 +134,13 @@ def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
     kind = row.kind
     peer = "" if row.peer_value is None else f"{kind.peer} {_quantity(row.peer_value, kind.unit)}"
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    goal = "" if kind.goal is None else f"≤ {kind.goal:g}{'' if kind.peer else ' ' + kind.unit}"
+    goal = "" if kind.goal is None else f"≤ {kind.goal:,g}{f' {kind.unit}' if kind.is_judged_by_value else ''}"
     mark = {True: "✓", False: "✗", None: ""}[row.reached]
     return kind.meaning, _quantity(row.value, kind.unit), peer, ratio, goal, mark
 
 
 def _quantity(value: float, unit: str) -> str:
-    return f"{value:.0f} {unit}" if unit == MODULES else f"{value:.1f} {unit}"
+    return f"{value:,.0f} {unit}" if unit in {MODULES, GAS} else f"{value:,.1f} {unit}"
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -2,11 +2,13 @@
 """What the benchmark makes of what it sees: Ansible's words, the rows asked for, the tables."""
 
 import json
+import random
 
 import pytest
 from bench.executions import count
 from bench.rows import KINDS, Row, from_json, markdown, select, table
 from bench.runs import FIRST, LATER, Run, faults, runs
+from bench.scenarios import PAIRED, RING, SCENARIOS, SLOTS_PER_DAY, make_trades, partners, trades_per_s
 
 PLAY = """\
 TASK [Look] ********************************************************************
@@ -38,6 +40,7 @@ sealer2                    : ok=3    changed=1    unreachable=0    failed=0
 """
 FOUR = Row("bring_up_s", 61.23)
 EIGHT = Row("bring_up_8_s", 100.0, 61.23)
+TEN = Row("gas_per_trade/n=10/accounts=5", 8_078, 42_781)
 
 
 def test_modules_are_counted_for_the_host_that_runs_them_and_nothing_around_them() -> None:
@@ -51,6 +54,7 @@ def test_modules_are_counted_for_the_host_that_runs_them_and_nothing_around_them
         (["bring_up_s"], ["bring_up_s"]),
         (["bring_up"], ["bring_up_s", "bring_up_8_s"]),
         (["rss_mib/b", "sealing_s"], ["sealing_s", "rss_mib/bootnode", "rss_mib/bridge"]),
+        (["gas_per_trade/n=4/"], [f"gas_per_trade/n=4/accounts=5{end}" for end in ("", "/contract_per_trade")]),
         ([], list(KINDS)),
     ],
 )
@@ -67,6 +71,16 @@ def test_a_goal_is_for_the_ratio_where_there_is_a_peer_and_for_the_value_where_t
     assert FOUR.reached is False
     assert EIGHT.reached is True
     assert Row("sealing_s", 30, 20).reached is None
+
+
+def test_a_goal_for_gas_is_for_the_value_although_there_is_a_peer() -> None:
+    assert TEN.reached is True
+    assert Row(TEN.name, 8_201, 42_781).reached is False
+    assert (
+        markdown([TEN])
+        .splitlines()[-1]
+        .endswith("| 8,078 gas | a transaction each 42,781 gas | 0.19 | ≤ 8,200 gas ✓ |")
+    )
 
 
 def test_a_row_survives_the_file() -> None:
@@ -91,6 +105,25 @@ def test_the_tables_say_what_was_reached() -> None:
     assert markdown([EIGHT]).splitlines()[-1] == (
         "| `bring_up_8_s` | bring-up with eight sealers | 100.0 s | four sealers 61.2 s | 1.63 | ≤ 2 ✓ |"
     )
+
+
+@pytest.mark.parametrize("accounts", [RING, PAIRED])
+def test_all_accounts_of_a_batch_trade_and_none_with_itself(accounts: int) -> None:
+    addresses = [f"0x{number:040x}" for number in range(accounts)]
+    trades = make_trades(random.Random(1), addresses, 1_000, day=7)  # noqa: S311
+    assert {name for trade in trades for name in (trade.seller, trade.buyer)} == set(addresses)
+    assert [(trade.seller, trade.buyer) for trade in trades[: len(partners(addresses))]] == partners(addresses)
+    assert all(trade.seller != trade.buyer and trade.slot // SLOTS_PER_DAY == 7 for trade in trades)
+
+
+def test_no_batch_of_a_day_is_measured_after_the_first_of_the_next_one() -> None:
+    assert [scenario.first_of_a_day for scenario in SCENARIOS] == sorted(
+        scenario.first_of_a_day for scenario in SCENARIOS
+    )
+
+
+def test_blocks_every_five_seconds_have_room_for_so_many_trades() -> None:
+    assert trades_per_s(30_000, 15_000_000) == 100
 
 
 def test_the_runs_of_a_log_are_told_apart_by_their_processes() -> None:
