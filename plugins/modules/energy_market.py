@@ -1,18 +1,22 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An EnergyMarket has these actors, with these deposits, and this operator."""
+"""An EnergyMarket has these actors, with these deposits, this operator and this meter."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: energy_market
-short_description: Actors, operator and deposits of an EnergyMarket
+short_description: Actors, deposits, operator and meter of an EnergyMarket
 version_added: "0.1.0"
 author: The smartenergy.clique authors (@smartenergy)
 description:
-  - Registers actors, appoints an operator, tops up its gas money and deposits for actors, all from the admin's account.
-  - Sends only what is missing, all of it at once. Takes nothing away.
+  - Registers actors and deposits for them, appoints an operator and a meter and tops up their gas money, and says once
+    which contract makes agreements, all from the admin's account.
+  - Sends only what is missing, all of it at once. Takes no money away and forbids no operator to settle; it only puts
+    another meter in the place of the former.
+  - Admin, operator, meter and actors have to be different accounts, because each of them keeps the others honest.
+  - Warns of actors whose money will soon be gone.
 requirements:
   - web3
 options:
@@ -43,8 +47,19 @@ options:
   operator:
     description: The address that settles batches. In check mode it may be null, when it cannot be known yet.
     type: str
+  meter:
+    description:
+      - The address that reports shortfalls and closes days. In check mode it may be null, when it cannot be known yet.
+    type: str
+  agreement_factory:
+    description:
+      - The address of the contract that makes agreements on this market; null leaves it as it is.
+      - A market is told once; it has to stand, and to be made for this market.
+    type: str
   operator_gas_wei:
-    description: Gas money of the operator in wei, filled up to this from the admin's account when it is below half.
+    description:
+      - Gas money of the operator and of the meter in wei.
+        Each is filled up to this from the admin's account when it has less than half.
     type: int
     default: 10000000000000000000
   actors:
@@ -66,9 +81,17 @@ options:
         description: Its account. In check mode it may be null, when it cannot be known yet.
         type: str
       deposit_wei:
-        description: How much is to have been deposited for it in all, in wei. Only what is missing is sent.
+        description:
+          - How much is to have been deposited for it in all, in wei. Only what is missing is sent.
+          - What was deposited for an account that this one came in the place of counts.
         type: int
         default: 0
+  warn_below_slots:
+    description:
+      - Warn of an actor whose money lasts for fewer slots than this at its recent rate; 0 never warns.
+      - The rate is what it paid, less what it earned, in the last 96 batches of the last 32,768 blocks.
+    type: int
+    default: 96
   timeout_s:
     description: How many seconds to wait at most for the node to answer, and then for the transactions.
     type: float
@@ -78,7 +101,7 @@ attributes:
     description: Predicts the state. A market that does not stand yet is taken as empty, and RV(message) says so.
     support: full
   diff_mode:
-    description: Shows actors, deposits and the operator.
+    description: Shows actors, deposits, the operator, the meter and the agreement factory.
     support: full
 """
 
@@ -91,6 +114,8 @@ EXAMPLES = r"""
     keystore: /var/lib/clique/accounts/admin/keystore
     password_file: /var/lib/clique/accounts/admin/password
     operator: "0x71562b71999873DB5b286dF957af199Ec94617F7"
+    meter: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    agreement_factory: "{{ factory.address }}"
     actors:
       - name: load
         kind: Load
@@ -111,6 +136,9 @@ market:
       load: {address: "0x703c4b2bD70c169f5717101CaeE543299Fc946C7", kind: Load, deposited_wei: 100000000000000000000}
     operator_allowed: true
     operator_wei: 10000000000000000000
+    meter: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+    meter_wei: 10000000000000000000
+    agreement_factory: "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359"
 transactions:
   description: The hashes of what was sent; null in check mode when something would be.
   type: list
@@ -133,54 +161,85 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._errors import 
 try:
     from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
     from ansible_collections.smartenergy.clique.plugins.module_utils import _energy_market as backend
+    from web3.contract import Contract
 except ImportError:
     MISSING: str | None = traceback.format_exc()
 else:
     MISSING = None
 
 
-def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
-    """Do, or predict, what the module is for."""
-    addresses = [given["address"], given["operator"], *(actor["address"] for actor in given["actors"])]
-    if None in addresses:
-        if check_mode:
-            return _later("the addresses of the market and its accounts are known")
-        raise CliqueError("an address is missing; address, operator and every actor's address have to be given")
-    wanted = backend.wanted_from(given["operator"], given["operator_gas_wei"], given["actors"])
-    try:
-        web3 = _chain.connect(given["rpc_url"], timeout_s=0 if check_mode else given["timeout_s"], clock=time)
-    except _chain.NodeUnreachableError:
-        if not check_mode:
-            raise
-        return _later(f"a node answers at {given['rpc_url']}")
-    if (market := backend.at(web3, given["address"], given["abi"])) is None:
-        if not check_mode:
-            raise CliqueError(f"no market stands at {given['address']}; deploy it first, or correct the address")
-        return _later("the market is deployed")
+class _NotYetError(Exception):
+    """What check mode would find, once that came to be."""
 
-    admin = market.functions.admin().call()
-    _chain.wait_until_idle(web3, admin, timeout_s=given["timeout_s"], clock=time)
-    now = backend.observe(market, wanted.operator, from_block=given["from_block"])
-    then = backend.wanted_state(now, wanted)
-    todo = backend.calls(market, now, then, wanted.operator)
+
+def run(given: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any], list[str]]:
+    """Do, or predict, what the module is for; the second is what to warn of."""
+    try:
+        wanted = _wanted(given, check_mode=check_mode)
+        market = _find(given, check_mode=check_mode)
+        admin = market.functions.admin().call()
+        _chain.wait_until_idle(market.w3, admin, timeout_s=given["timeout_s"], clock=time)
+        now = backend.observe(market, admin, wanted, from_block=given["from_block"])
+        then = backend.wanted_state(now, wanted)
+        if (factory := then.agreement_factory) and factory != now.agreement_factory:
+            _require_factory(market, factory, check_mode=check_mode)
+    except _NotYetError as error:
+        message = f"the market would be set up after {error}"
+        return {"changed": True, "market": None, "transactions": None, "message": message}, []
+
+    todo = backend.calls(market, now, then, wanted)
     transactions: list[str] | None = None if todo else []
     if todo and not check_mode:
         account = _chain.unlock(Path(given["keystore"]), Path(given["password_file"]))
         if account.address != admin:
             raise CliqueError(f"the market's admin is {admin}, and {given['keystore']} holds {account.address}")
-        receipts = _chain.send_all(web3, account, todo, timeout_s=given["timeout_s"], clock=time)
+        receipts = _chain.send_all(market.w3, account, todo, timeout_s=given["timeout_s"], clock=time)
         transactions = [f"0x{receipt['transactionHash'].hex()}" for receipt in receipts]
-    return {
+    result = {
         "changed": bool(todo),
         "market": then.shown(),
         "transactions": transactions,
         "diff": {"before": now.shown(), "after": then.shown()},
     }
+    if (below_slots := given["warn_below_slots"]) <= 0:
+        return result, []
+    trades = backend.recent_trades(market, from_block=given["from_block"])
+    return result, backend.warnings(then, trades, below_slots=below_slots)
 
 
-def _later(condition: str) -> dict[str, Any]:
-    message = f"the market would be set up after {condition}"
-    return {"changed": True, "market": None, "transactions": None, "message": message}
+def _wanted(given: dict[str, Any], *, check_mode: bool) -> backend.Wanted:
+    addresses = [given["address"], given["operator"], given["meter"], *(actor["address"] for actor in given["actors"])]
+    if None in addresses:
+        if check_mode:
+            raise _NotYetError("the addresses of the market and its accounts are known")
+        raise CliqueError("an address is missing; address, operator, meter and every actor's address have to be given")
+    return backend.wanted_from(
+        given["operator"], given["meter"], given["agreement_factory"], given["operator_gas_wei"], given["actors"]
+    )
+
+
+def _find(given: dict[str, Any], *, check_mode: bool) -> Contract:
+    try:
+        web3 = _chain.connect(given["rpc_url"], timeout_s=0 if check_mode else given["timeout_s"], clock=time)
+    except _chain.NodeUnreachableError as error:
+        if not check_mode:
+            raise
+        raise _NotYetError(f"a node answers at {given['rpc_url']}") from error
+    if (market := backend.at(web3, given["address"], given["abi"])) is None:
+        if check_mode:
+            raise _NotYetError("the market is deployed")
+        raise CliqueError(f"no market stands at {given['address']}; deploy it first, or correct the address")
+    return market
+
+
+def _require_factory(market: Contract, factory: str, *, check_mode: bool) -> None:
+    """It is set for ever, so it had better be the right one."""
+    if not backend.stands(market.w3, factory):
+        if check_mode:
+            raise _NotYetError("the agreement factory is deployed")
+        raise CliqueError(f"no agreement factory stands at {factory}; deploy it first, or correct the address")
+    if not backend.makes_agreements_for(market, factory):
+        raise CliqueError(f"{factory} makes no agreements for the market {market.address}; correct its address")
 
 
 def main() -> None:
@@ -194,6 +253,8 @@ def main() -> None:
             "keystore": {"type": "path", "required": True, "no_log": False},
             "password_file": {"type": "path", "required": True, "no_log": False},
             "operator": {"type": "str"},
+            "meter": {"type": "str"},
+            "agreement_factory": {"type": "str"},
             "operator_gas_wei": {"type": "int", "default": 10**19},
             "actors": {
                 "type": "list",
@@ -206,6 +267,7 @@ def main() -> None:
                     "deposit_wei": {"type": "int", "default": 0},
                 },
             },
+            "warn_below_slots": {"type": "int", "default": 96},
             "timeout_s": {"type": "float", "default": 120},
         },
         supports_check_mode=True,
@@ -214,9 +276,11 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
     try:
         with _chain.relying_on(module.params["rpc_url"]):
-            result = run(module.params, check_mode=module.check_mode)
+            result, warnings = run(module.params, check_mode=module.check_mode)
     except CliqueError as error:
         module.fail_json(msg=str(error))
+    for warning in warnings:
+        module.warn(warning)
     module.exit_json(**result)
 
 

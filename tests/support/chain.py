@@ -87,7 +87,9 @@ class Chain:
         nonce = web3.eth.get_transaction_count(self.admin.address, "pending")
         address = get_create_address(HexAddress(HexStr(self.admin.address)), nonce)
         factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        sent = factory.constructor(self.admin.address).transact({"from": self.admin.address, "nonce": nonce})
+        sent = factory.constructor(self.admin.address, 900, 3600, 7200, False).transact(
+            {"from": self.admin.address, "nonce": nonce}
+        )
         return web3.eth.contract(address=address, abi=artifact["abi"]), sent
 
     def wait(self, transactions: Sequence[HexBytes]) -> TxReceipt:

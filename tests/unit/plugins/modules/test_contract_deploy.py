@@ -14,6 +14,7 @@ from support.modules import assert_check_mode_is_truthful, assert_refused, run_m
 
 SALTS = itertools.count(1)
 """Each test deploys at an address of its own."""
+TERMS = [900, "3600", "0x93a80", False]
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def arguments(chain: Chain, tmp_path: Path) -> dict[str, Any]:
     return {
         "rpc_url": chain.url,
         "artifact": json.loads(ARTIFACT.read_text()),
-        "arguments": [chain.admin.address],
+        "arguments": [chain.admin.address, *TERMS],
         "salt": hex(next(SALTS)),
         "keystore": str(chain.keystore),
         "password_file": str(chain.password_file),
@@ -84,18 +85,39 @@ def test_check_mode_predicts_the_address_without_a_node(arguments: dict[str, Any
 
 
 def test_check_mode_bears_an_argument_that_is_not_known_yet(arguments: dict[str, Any]) -> None:
-    answer = run_module("contract_deploy", {**arguments, "arguments": [None]}, check=True)
+    answer = run_module("contract_deploy", {**arguments, "arguments": [None, *TERMS]}, check=True)
     assert answer["changed"] is True
     assert answer["address"] is None
+    assert answer["message"] == "EnergyMarket would be deployed after the arguments of its constructor are known"
+
+
+def test_an_argument_that_is_not_known_yet_is_refused_but_in_check_mode(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ["EnergyMarket cannot be deployed", "None is not an address"]
+    assert_refused("contract_deploy", {**arguments, "arguments": [None, *TERMS]}, tmp_path, *words)
+    words = ["EnergyMarket cannot be deployed"]
+    assert_refused("contract_deploy", {**arguments, "arguments": [*arguments["arguments"][:4], None]}, tmp_path, *words)
+
+
+def test_a_contract_on_another_one_is_foretold_with_it(arguments: dict[str, Any], tmp_path: Path) -> None:
+    """Addresses follow from one another before anything stands."""
+    factory = json.loads((ARTIFACT.parent / "EnergyAgreementFactory.json").read_text())
+    market = run_module("contract_deploy", arguments, check=True)
+    on_top = {**arguments, "artifact": factory, "arguments": [market["address"]]}
+    foretold = run_module("contract_deploy", on_top, check=True)
+    assert run_module("contract_deploy", arguments)["address"] == market["address"]
+    real, _ = assert_check_mode_is_truthful("contract_deploy", on_top, tmp_path)
+    assert real["address"] == foretold["address"]
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"rpc_url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers at http://127.0.0.1:1"]),
-        ({"arguments": []}, ["takes 1 arguments, not 0"]),
-        ({"arguments": ["0x12"]}, ["EnergyMarket cannot be deployed"]),
-        ({"arguments": ["0x" + "00" * 20]}, ["the constructor of EnergyMarket fails"]),
+        ({"arguments": []}, ["takes 5 arguments, not 0"]),
+        ({"arguments": ["0x12", *TERMS]}, ["EnergyMarket cannot be deployed"]),
+        ({"arguments": ["0x" + "00" * 20, *TERMS]}, ["the constructor of EnergyMarket fails"]),
         ({"salt": "0x" + "00" * 33}, ["at most 32 bytes"]),
         ({"artifact": {"contractName": "Nothing", "abi": [{}], "bytecode": ""}}, ["Nothing has no bytecode"]),
         ({"keystore": "/absent"}, ["/absent cannot be read"]),
