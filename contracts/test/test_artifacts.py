@@ -1,22 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The committed artefacts are what the sources give, and hold nothing of the machine that made them."""
+"""The committed artefacts are what the sources give, fit a chain, and hold nothing of the machine that made them."""
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
+
+import pytest
+from support.market import Artifact
 
 Script = dict[str, Any]
 
-
-def test_the_committed_artifacts_are_what_the_sources_give(script: Script) -> None:
-    sources = sorted((script["CONTRACTS"] / "src").glob("*.sol"))
-    assert script["compare"](script["compile_with_any"](sources)) == []
+LARGEST_CODE_BYTES = 24_576
 
 
-def test_a_difference_is_named(script: Script, tmp_path: Path) -> None:
-    source = tmp_path / "EnergyMarket.sol"
-    source.write_text((script["CONTRACTS"] / "src/EnergyMarket.sol").read_text().replace("wei_ != 0", "wei_ != 1"))
-    (line,) = script["compare"](script["compile_with_any"]([source]))
-    assert line == "EnergyMarket.json differs in bytecode, deployedBytecode"
+@pytest.fixture(scope="module")
+def compiled(script: Script) -> Any:
+    """The sources, compiled."""
+    return script["compile_with_any"](sorted((script["CONTRACTS"] / "src").glob("*.sol")))
+
+
+def test_the_committed_artifacts_are_what_the_sources_give(script: Script, compiled: Any) -> None:
+    assert script["compare"](compiled) == []
+
+
+def test_a_difference_is_named(script: Script, compiled: Any) -> None:
+    name, gone = "EnergyMarket.json", "EnergyAgreement.json"
+    other = {name: compiled.artifacts[name].replace('ytecode": "0x', 'ytecode": "0xfe'), "New.json": "{}"}
+    different = {**compiled.artifacts, **other}
+    del different[gone]
+    assert script["compare"](replace(compiled, artifacts=different)) == [
+        f"{name} differs in bytecode, deployedBytecode",
+        "New.json is missing",
+        f"{gone} has no source",
+    ]
+
+
+@pytest.mark.parametrize("name", ["EnergyMarket", "EnergyAgreement", "EnergyAgreementFactory"])
+def test_code_is_not_larger_than_a_chain_takes(artifacts: dict[str, Artifact], name: str) -> None:
+    assert 0 < len(artifacts[name]["deployedBytecode"][2:]) // 2 <= LARGEST_CODE_BYTES
 
 
 def test_no_path_of_a_machine_is_in_an_artifact(script: Script) -> None:
