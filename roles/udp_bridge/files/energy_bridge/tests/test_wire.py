@@ -75,6 +75,20 @@ def test_a_price_may_be_negative_and_is_wei_per_wh() -> None:
     assert decode(with_number("price_ether_per_kwh", "-0.3")).price_wei_per_wh == -300_000_000_000_000
 
 
+@pytest.mark.parametrize(
+    ("name", "literal", "value"),
+    [
+        ("energy_kwh", "4294967.2954", 2**32 - 1),
+        ("energy_kwh", "-4294967.295", -(2**32) + 1),
+        ("price_ether_per_kwh", "9223.372036854775", 9_223_372_036_854_775_000),
+        ("price_ether_per_kwh", "-9223.372036854775", -9_223_372_036_854_775_000),
+    ],
+)
+def test_a_reading_may_be_as_large_as_a_trade(name: str, literal: str, value: int) -> None:
+    reading = decode(with_number(name, literal))
+    assert value in (reading.energy_wh, reading.price_wei_per_wh)
+
+
 def test_whole_numbers_may_be_written_as_doubles() -> None:
     assert decode(with_number("slot", "1994950.0")).slot == 1994950
 
@@ -86,6 +100,10 @@ def test_whole_numbers_may_be_written_as_doubles() -> None:
         ("energy_kwh", "-Infinity", "Infinity"),
         ("energy_kwh", "1e999", "too large"),
         ("energy_kwh", "1e17", "too large"),
+        ("energy_kwh", "4294967.296", "energy_kwh is too large"),
+        ("energy_kwh", "-4294967.2955", "energy_kwh is too large"),  # rounded to even, as all others are
+        ("price_ether_per_kwh", "9223.372036854775808", "price_ether_per_kwh is too large"),
+        ("price_ether_per_kwh", "-9223.372036854777", "price_ether_per_kwh is too large"),
         ("price_ether_per_kwh", "9" * 100, "too large"),
         ("energy_kwh", "true", "not a number"),
         ("energy_kwh", '"1"', "not a number"),
@@ -143,7 +161,7 @@ def test_no_authenticated_value_crashes_the_decoder(value: Any) -> None:
 
 
 @given(
-    energy_wh=st.integers(-(10**12), 10**12),
+    energy_wh=st.integers(1 - 2**32, 2**32 - 1),
     price=st.integers(-(10**15), 10**15),
     seq=st.integers(0, 2**53),
     slot=st.integers(0, 2**32 - 1),

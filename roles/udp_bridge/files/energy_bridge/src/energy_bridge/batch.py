@@ -16,8 +16,6 @@ from typing import Any
 from eth_utils.address import to_checksum_address
 
 __all__ = [
-    "LARGEST_PRICE_WEI_PER_WH",
-    "LARGEST_TRADE_WH",
     "BatchError",
     "BatchTrade",
     "SettledBatch",
@@ -25,12 +23,6 @@ __all__ = [
     "decode_event",
     "encode_batch",
 ]
-
-LARGEST_TRADE_WH = 2**32 - 1
-LARGEST_PRICE_WEI_PER_WH = 2**63 - 1
-"""The smallest one is its negative, less one."""
-LARGEST_OFFSET = 2**15 - 1
-LARGEST_ACCOUNTS = 2**16 - 1
 
 _HEAD = struct.Struct(">IH")
 _TRADE = struct.Struct(">HHIqH")
@@ -65,7 +57,7 @@ class SettledBatch:
 
 
 def encode_batch(trades: Sequence[BatchTrade]) -> bytes:
-    """Pack trades of one day, in their order; raises BatchError for what does not fit."""
+    """Pack trades of one day, in their order; raises BatchError for what does not fit its bytes."""
     first_slot = min((trade.slot for trade in trades), default=0)
     accounts = sorted({bytes.fromhex(name[2:]) for trade in trades for name in (trade.seller, trade.buyer)})
     places = {account: place for place, account in enumerate(accounts)}
@@ -82,23 +74,26 @@ def encode_batch(trades: Sequence[BatchTrade]) -> bytes:
             for trade in trades
         ]
     except struct.error as error:
-        raise BatchError(f"a batch cannot hold these trades: {error}") from error
+        raise BatchError(f"A batch cannot hold these trades: {error}.") from error
     return b"".join([head, *accounts, *packed])
 
 
 def decode_batch(batch: bytes) -> list[BatchTrade]:
     """Unpack the trades of a batch, in their order; raises BatchError."""
-    try:
-        first_slot, count = _HEAD.unpack_from(batch)
-        start = _HEAD.size + count * _ACCOUNT_BYTES
-        places = range(_HEAD.size, start, _ACCOUNT_BYTES)
-        accounts = [to_checksum_address(batch[place : place + _ACCOUNT_BYTES]) for place in places]
-        return [
-            BatchTrade(accounts[seller], accounts[buyer], energy_wh, price, first_slot + offset // 2, offset % 2 == 1)
-            for seller, buyer, energy_wh, price, offset in _TRADE.iter_unpack(batch[start:])
-        ]
-    except (struct.error, ValueError, IndexError) as error:
-        raise BatchError(f"these bytes are no batch: {error}") from error
+    head = batch[: _HEAD.size].ljust(_HEAD.size, b"\0")
+    first_slot, count = _HEAD.unpack(head)
+    start = _HEAD.size + count * _ACCOUNT_BYTES
+    if len(batch) < start or (len(batch) - start) % _TRADE.size:
+        raise BatchError(f"No batch with {count} accounts has {len(batch)} bytes.")
+    places = range(_HEAD.size, start, _ACCOUNT_BYTES)
+    accounts = [to_checksum_address(batch[place : place + _ACCOUNT_BYTES]) for place in places]
+    trades = []
+    for index, (seller, buyer, energy_wh, price, offset) in enumerate(_TRADE.iter_unpack(batch[start:])):
+        if max(seller, buyer) >= count:
+            raise BatchError(f"Trade {index} names account {max(seller, buyer)} of a batch with {count} accounts.")
+        slot, imbalance = first_slot + offset // 2, offset % 2 == 1
+        trades.append(BatchTrade(accounts[seller], accounts[buyer], energy_wh, price, slot, imbalance))
+    return trades
 
 
 def decode_event(arguments: Mapping[str, Any]) -> SettledBatch:

@@ -8,8 +8,8 @@ from enum import StrEnum
 
 __all__ = ["INT64_MAX", "UINT32_MAX", "BatchState", "Fate", "Kind", "Reading", "Trade"]
 
-INT64_MAX = 2**63 - 1  # what SQLite keeps in one integer, and far inside the contract's own types
-UINT32_MAX = 2**32 - 1  # the contract's slot
+INT64_MAX = 2**63 - 1  # the contract's price, and what SQLite keeps in one integer
+UINT32_MAX = 2**32 - 1  # the contract's slot and energy
 
 
 class Kind(StrEnum):

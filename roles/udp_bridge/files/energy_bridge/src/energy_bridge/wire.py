@@ -13,7 +13,8 @@ number that it did not use since. time is the source's clock in seconds since th
 
 Sources compute in IEEE doubles, so a decimal number is read as the shortest decimal that names the same double
 (2.8689999999999999 is 2.869), and then rounded half to even to whole Wh and whole wei per Wh
-(1 ether per kWh = 10^15 wei per Wh). Inside the bridge both are ints.
+(1 ether per kWh = 10^15 wei per Wh). Inside the bridge both are ints, as large as a trade on the market can be:
+at most 2^32 - 1 Wh, and less than 2^63 wei per Wh, whatever their sign.
 
 An answer has the same form under the same key: version, source, boot, seq, status, and what that status brings
 (slot, transaction, deliver, reason). Without keys (a classroom's mode) a datagram is the JSON object alone.
@@ -166,8 +167,8 @@ def _reading(source: str, document: Mapping[str, Any]) -> Reading:
         seq=_whole(document, "seq", MAX_WHOLE),
         time=float(_number(document, "time")),
         slot=_whole(document, "slot", UINT32_MAX),
-        energy_wh=_scaled(document, "energy_kwh", _WH_PER_KWH_DIGITS),
-        price_wei_per_wh=_scaled(document, "price_ether_per_kwh", _WEI_PER_WH_DIGITS),
+        energy_wh=_scaled(document, "energy_kwh", _WH_PER_KWH_DIGITS, UINT32_MAX),
+        price_wei_per_wh=_scaled(document, "price_ether_per_kwh", _WEI_PER_WH_DIGITS, INT64_MAX),
     )
 
 
@@ -190,8 +191,8 @@ def _whole(document: Mapping[str, Any], name: str, largest: int) -> int:
     return int(value)
 
 
-def _scaled(document: Mapping[str, Any], name: str, digits: int) -> int:
-    value = _number(document, name).scaleb(digits)
-    if abs(value) > INT64_MAX:
+def _scaled(document: Mapping[str, Any], name: str, digits: int, largest: int) -> int:
+    value = int(_number(document, name).scaleb(digits).to_integral_value(ROUND_HALF_EVEN))
+    if abs(value) > largest:
         raise ValueError(f"{name} is too large")
-    return int(value.to_integral_value(ROUND_HALF_EVEN))
+    return value
