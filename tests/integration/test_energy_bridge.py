@@ -11,13 +11,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from energy_bridge.batch import BatchTrade, SettledBatch, encode_batch
+from energy_bridge.merkle import merkle_root
+from energy_bridge.model import BatchState, Trade
+from energy_bridge.store import Store
 from eth_account import Account
-from support.chain import ARTIFACT, KINDS, Chain, free_port, one_sealer, write_keystore
+from support.chain import ARTIFACT, KINDS, Chain, free_port, one_sealer, settled_batches, write_keystore
 from support.network import wait_until
 from web3 import Web3
 from web3.contract import Contract
@@ -105,9 +110,26 @@ class Bridge:
         status: dict[str, Any] = json.loads(run.stdout)
         return status
 
-    def trades(self) -> list[dict[str, Any]]:
+    def trades(self) -> list[BatchTrade]:
         """What the chain's log says was traded."""
-        return [dict(event["args"]) for event in self.market.events.TradeSettled().get_logs(from_block=0)]
+        return [trade for batch in settled_batches(self.market) for trade in batch.trades]
+
+    def remembered(self) -> list[SettledBatch]:
+        """What the bridge's database says that the chain's log has to say, in the order of seq."""
+        with closing(Store(self.directory / "bridge.sqlite", read_only=True)) as store:
+            return [
+                self._as_settled(batch.seq, store.trades(batch.id), store.digests(batch.id))
+                for batch in sorted(store.batches(BatchState.FINAL), key=lambda batch: batch.seq or 0)
+                if batch.seq is not None
+            ]
+
+    def _as_settled(self, seq: int, cleared: Sequence[Trade], digests: Sequence[bytes]) -> SettledBatch:
+        trades = [
+            BatchTrade(self.actors[t.seller], self.actors[t.buyer], t.energy_wh, t.price_wei_per_wh, t.slot)
+            for t in cleared
+        ]
+        content_hash = bytes(Web3.keccak(encode_batch(trades)))
+        return SettledBatch(self.operator, seq, content_hash, merkle_root(digests), tuple(trades))
 
 
 @pytest.fixture
@@ -129,12 +151,17 @@ def assert_settled_once(bridge: Bridge, report: dict[str, Any]) -> None:
             wanted[reading["slot"], bridge.actors[reading["source"]]] += reading["energy_wh"]
     traded: Counter[tuple[int, str]] = Counter()
     for trade in bridge.trades():
-        traded[trade["slot"], trade["seller"]] += trade["energyWh"]
-        traded[trade["slot"], trade["buyer"]] -= trade["energyWh"]
+        traded[trade.slot, trade.seller] += trade.energy_wh
+        traded[trade.slot, trade.buyer] -= trade.energy_wh
     grid = bridge.actors["grid"]
     assert {key: wh for key, wh in traded.items() if wh and key[1] != grid} == {
         key: wh for key, wh in wanted.items() if wh
     }
+
+
+def assert_the_log_has_it_all(bridge: Bridge) -> None:
+    """Who has the chain's log alone rebuilds what the database has: every trade, in its batch, and the roots."""
+    assert settled_batches(bridge.market) == bridge.remembered() != []
 
 
 def test_a_played_stretch_is_settled_with_the_right_balances(bridge: Bridge) -> None:
@@ -144,9 +171,15 @@ def test_a_played_stretch_is_settled_with_the_right_balances(bridge: Bridge) -> 
     assert_settled_once(bridge, report)
     balances = Counter(dict.fromkeys(bridge.actors.values(), ETHER))
     for trade in bridge.trades():
-        balances[trade["seller"]] += trade["energyWh"] * trade["priceWeiPerWh"]
-        balances[trade["buyer"]] -= trade["energyWh"] * trade["priceWeiPerWh"]
-    assert {account: bridge.market.functions.balanceOf(account).call() for account in balances} == balances
+        balances[trade.seller] += trade.energy_wh * trade.price_wei_per_wh
+        balances[trade.buyer] -= trade.energy_wh * trade.price_wei_per_wh
+    assert {account: bridge.market.functions.weiOf(account).call() for account in balances} == balances
+    bought = Counter(dict.fromkeys(balances, 0))
+    for trade in bridge.trades():
+        bought[trade.buyer] += trade.energy_wh
+    day = 1994976 * 900 // 86_400
+    assert {account: bridge.market.functions.balanceOf(account, day).call() for account in balances} == bought
+    assert_the_log_has_it_all(bridge)
     status = bridge.status()
     assert status["readings"]["stored"] == 30
     assert status["trades"]["made"] == status["trades"]["settled"] == len(bridge.trades())
@@ -166,6 +199,7 @@ def test_every_acknowledged_reading_settles_once_though_the_bridge_is_killed(bri
     assert player.wait(timeout=90) == 0, bridge.log.read_text()
     assert bridge.report["settled"] == 15
     assert_settled_once(bridge, bridge.report)
+    assert_the_log_has_it_all(bridge)
     assert "Traceback" not in bridge.log.read_text()
 
 
@@ -187,6 +221,17 @@ def test_a_slot_that_an_actor_cannot_pay_is_refused_with_the_reason(tmp_path: Pa
         assert poor.trades() == []
     finally:
         poor.stop(signal.SIGTERM)
+
+
+def test_a_batch_waits_while_the_market_is_paused(bridge: Bridge, chain: Chain) -> None:
+    pause = bridge.market.functions.setPaused
+    chain.wait([pause(True).transact({"from": chain.admin.address})])
+    player = bridge.simulate(slots=1, start_slot=1994976)
+    wait_until("it says why", lambda: "takes no batch now: Paused()" in bridge.log.read_text(), 30)
+    assert bridge.status()["batches"]["BATCHED"] == 1
+    chain.wait([pause(False).transact({"from": chain.admin.address})])
+    assert player.wait(timeout=60) == 0, bridge.log.read_text()
+    assert_settled_once(bridge, bridge.report)
 
 
 def test_a_lost_database_is_noticed_before_anything_is_settled_again(bridge: Bridge) -> None:

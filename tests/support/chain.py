@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import CREATE2_PROXY, CREATE2_PROXY_CODE
+from energy_bridge.batch import SettledBatch, decode_event
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_typing import HexAddress, HexStr
@@ -146,6 +147,11 @@ def unsteady(chain: Chain, answers: Callable[[int], bool]) -> Iterator[str]:
             yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
+
+
+def settled_batches(market: Contract, *, from_block: int = 0) -> list[SettledBatch]:
+    """What the market's log says was settled, and nothing else knows."""
+    return [decode_event(event["args"]) for event in market.events.BatchSettled().get_logs(from_block=from_block)]
 
 
 def write_keystore(account: LocalAccount, keystore: Path, password_file: Path) -> None:

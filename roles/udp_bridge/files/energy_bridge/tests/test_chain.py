@@ -72,7 +72,7 @@ def test_a_batch_with_an_actor_that_was_removed_waits_and_says_for_whom(
             accounts={"grid": "0x" + "02" * 20},
         )
         try:
-            await chain.sign(seq=0, nonce=0, trades=trades)
+            await chain.sign(seq=0, nonce=0, readings_root=bytes(32), trades=trades)
         finally:
             await chain.close()
 

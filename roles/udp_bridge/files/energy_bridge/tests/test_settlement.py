@@ -2,11 +2,13 @@
 """Settlement reaches its end whatever is interrupted, on a chain that can do what a real one does only rarely."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from energy_bridge.gate import close_due_slots
+from energy_bridge.merkle import merkle_root
 from energy_bridge.model import BatchState, Reading, Trade
 from energy_bridge.settlement import ChainError, MismatchError, Receipt, Settlement, Signed, WouldRevertError
 from energy_bridge.store import Store
@@ -25,6 +27,7 @@ class FakeChain:
         self.refusal: str | None = None
         self.broken_before: str | None = None
         self.signed: list[tuple[int, int, list[Trade]]] = []
+        self.roots: list[bytes] = []
 
     def mine(self, *, blocks: int = 1) -> None:
         for _ in range(blocks):
@@ -57,10 +60,11 @@ class FakeChain:
     async def nonce(self) -> int:
         return sum(map(len, self.blocks))
 
-    async def sign(self, *, seq: int, nonce: int, trades: Sequence[Trade]) -> Signed:
+    async def sign(self, *, seq: int, nonce: int, readings_root: bytes, trades: Sequence[Trade]) -> Signed:
         if self.refusal is not None:
             raise WouldRevertError(self.refusal)
         self.signed.append((seq, nonce, list(trades)))
+        self.roots.append(readings_root)
         return Signed(f"{seq} {nonce}".encode(), f"{seq} {nonce}")
 
     async def send(self, raw: bytes) -> None:
@@ -132,6 +136,24 @@ def test_a_batch_becomes_final_after_its_confirmations(bridge: Bridge) -> None:
         assert bridge.states() == [state]
     assert bridge.final == [5]
     assert bridge.chain.signed == [(0, 0, [Trade("pv", "grid", 100, 7, 5)])]
+
+
+def test_a_batch_names_the_readings_that_counted_in_the_order_of_their_keys(bridge: Bridge) -> None:
+    digests = {name: hashlib.sha256(name.encode()).digest() for name in ("grid", "load", "pv 9", "pv 10", "pv late")}
+    readings = [
+        (Reading("pv", 1, 9, 0.0, 5, 70, 2), digests["pv 9"]),
+        (Reading("pv", 1, 10, 0.0, 5, 100, 2), digests["pv 10"]),
+        (Reading("load", 1, 1, 0.0, 5, -100, 7), digests["load"]),
+        (Reading("grid", 1, 1, 0.0, 5, 0, 7), digests["grid"]),
+    ]
+    bridge.store.add(readings, 0.0)
+    close_due_slots(bridge.store, actors=3, grid="grid", grace_s=0, now=0.0)
+    bridge.store.add([(Reading("pv", 1, 11, 0.0, 5, 1, 2), digests["pv late"])], 0.0)
+    bridge.trade_in(6)
+    (batch, _) = bridge.store.batches(BatchState.BATCHED)
+    assert bridge.store.digests(batch.id) == [digests["grid"], digests["load"], digests["pv 10"]]
+    bridge.step()
+    assert bridge.chain.roots == [merkle_root(bridge.store.digests(batch.id))]
 
 
 def test_batches_go_one_after_the_other_with_consecutive_numbers(bridge: Bridge) -> None:

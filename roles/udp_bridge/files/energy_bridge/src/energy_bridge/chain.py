@@ -21,6 +21,7 @@ from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
 
+from energy_bridge.batch import BatchTrade, encode_batch
 from energy_bridge.config import ConfigError
 from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError, MismatchError, Receipt, Signed, WouldRevertError
@@ -30,6 +31,8 @@ __all__ = ["MarketChain", "read_abi", "read_operator"]
 REQUEST_TIMEOUT_S = 10
 # A fee that holds while the base fee multiplies by ten; only the base fee and the tip are ever paid.
 BASE_FEE_RESERVE = 10
+# Errors of the contract that say nothing against the batch: what they name is put right, or passes.
+PASSING = ("NotOperator", "Paused", "WrongSequence")
 
 
 def read_abi(path: Path) -> list[Any]:
@@ -114,13 +117,12 @@ class MarketChain:
         with self._talking():
             return await self._web3.eth.get_transaction_count(self._operator.address, "latest")
 
-    async def sign(self, *, seq: int, nonce: int, trades: Sequence[Trade]) -> Signed:
-        """Sign a batch without sending it; raises WouldRevertError when the contract would not take it now."""
+    async def sign(self, *, seq: int, nonce: int, readings_root: bytes, trades: Sequence[Trade]) -> Signed:
+        """Sign a batch without sending it; raises WouldRevertError when the contract would never take it."""
         self._actors_are_there(trades)
-        call = self._contract.functions.settleBatch(
-            seq,
+        batch = encode_batch(
             [
-                (
+                BatchTrade(
                     self._accounts[trade.seller],
                     self._accounts[trade.buyer],
                     trade.energy_wh,
@@ -128,17 +130,19 @@ class MarketChain:
                     trade.slot,
                 )
                 for trade in trades
-            ],
+            ]
         )
+        call = self._contract.functions.settleBatch(seq, readings_root, batch)
         sender = {"from": self._operator.address}
         with self._talking():
-            if not await self._contract.functions.isOperator(self._operator.address).call():
-                raise ChainError(f"{self._operator.address} is not an operator of the market {self._market}")
             try:
                 await call.call(sender)
                 gas = await call.estimate_gas(sender)
             except ContractLogicError as error:
-                raise WouldRevertError(self._reason(error)) from error
+                reason = self._reason(error)
+                if reason.startswith(PASSING):
+                    raise ChainError(f"the market {self._market} takes no batch now: {reason}") from error
+                raise WouldRevertError(reason) from error
             block = await self._web3.eth.get_block("latest")
             tip = await self._web3.eth.max_priority_fee
             transaction = await call.build_transaction(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from energy_bridge.merkle import merkle_root
 from energy_bridge.model import BatchState, Trade
 from energy_bridge.store import Batch, Store
 
@@ -66,8 +67,8 @@ class Chain(Protocol):
     async def nonce(self) -> int:
         """Return how many transactions of this operator have been mined."""
 
-    async def sign(self, *, seq: int, nonce: int, trades: Sequence[Trade]) -> Signed:
-        """Sign a batch without sending it; raises WouldRevertError when the contract would not take it now."""
+    async def sign(self, *, seq: int, nonce: int, readings_root: bytes, trades: Sequence[Trade]) -> Signed:
+        """Sign a batch without sending it; raises WouldRevertError when the contract would never take it."""
 
     async def send(self, raw: bytes) -> None:
         """Hand a signed transaction to the node; that the node knows it already is no error."""
@@ -150,7 +151,12 @@ class Settlement:
         seq = self._store.next_seq()
         nonce = max(await self._chain.nonce(), self._store.next_nonce())
         try:
-            signed = await self._chain.sign(seq=seq, nonce=nonce, trades=self._store.trades(batch.id))
+            signed = await self._chain.sign(
+                seq=seq,
+                nonce=nonce,
+                readings_root=merkle_root(self._store.digests(batch.id)),
+                trades=self._store.trades(batch.id),
+            )
         except WouldRevertError as error:
             self._store.refused(batch.id, str(error))
             log.warning("batch_refused slots=%s reason=%s", self._store.slots_of(batch.id), error)

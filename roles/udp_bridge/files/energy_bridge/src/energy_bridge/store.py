@@ -246,6 +246,15 @@ class Store:
         )
         return [Trade(*row) for row in rows]
 
+    def digests(self, batch: int) -> list[bytes]:
+        """SHA-256 of the datagrams that a batch was cleared from, in the order of the readings' keys."""
+        rows = self._read(
+            "SELECT digest FROM readings JOIN slots USING (slot) WHERE batch = ? AND fate = ?"
+            " ORDER BY source, boot, seq",
+            (batch, Fate.COUNTED),
+        )
+        return [digest for (digest,) in rows]
+
     def next_seq(self) -> int:
         """The sequence number after the last one that a signed batch holds."""
         return int(self._read("SELECT coalesce(max(seq) + 1, 0) FROM batches")[0][0])
