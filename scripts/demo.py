@@ -200,8 +200,8 @@ def look(base_port: int) -> "tuple[Any, str, dict[str, Any]]":
         "market": {
             "address": market,
             "artifact": str(artifact.relative_to(CHECKOUT)),
-            "energy_sold_wh": chain.energy_sold_wh,
-            "energy_bought_wh": chain.energy_bought_wh,
+            "energy_traded_wh": chain.energy_traded_wh,
+            "energy_held_wh": chain.energy_held_wh,
         },
     }
     return chain, f"{summary.as_text(chain, names)}\nMarket      {market}", document

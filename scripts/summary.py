@@ -12,12 +12,13 @@ from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import RPCEndpoint
 
 WEI_PER_ETHER = 10**18
+DAY_S = 86400
 BLOCKS_PER_REQUEST = 200
 
 
 @dataclass(frozen=True)
 class Actor:
-    """An actor's account on the market; energy is bought minus sold."""
+    """An actor's account on the market; energy is bought less sold, by all trades."""
 
     name: str
     address: str
@@ -27,18 +28,22 @@ class Actor:
 
 @dataclass(frozen=True)
 class Trade:
-    """One TradeSettled event."""
+    """One trade of a BatchSettled event."""
 
     seller: str
     buyer: str
-    slot: int
     energy_wh: int
     price_wei_per_wh: int
+    slot: int
+    imbalance: bool
 
 
 @dataclass(frozen=True)
 class Chain:
-    """One look at the chain: its head, who sealed it, and the market on it."""
+    """One look at the chain: its head, who sealed it, and the market on it.
+
+    Of all days with trades: what the market counts as traded, and what its actors hold of that.
+    """
 
     head: int
     head_age_s: int
@@ -46,8 +51,8 @@ class Chain:
     signers: Mapping[str, int]
     actors: Sequence[Actor]
     trades: Sequence[Trade]
-    energy_sold_wh: int
-    energy_bought_wh: int
+    energy_traded_wh: int
+    energy_held_wh: int
 
 
 def connect(rpc_url: str) -> Web3:
@@ -70,16 +75,25 @@ def sealed_blocks(web3: Web3, head: int) -> dict[str, int]:
 
 
 def read_trades(market: Contract) -> list[Trade]:
-    """Read every trade back from the market's log."""
-    events = market.events.TradeSettled.get_logs(from_block=0)
-    arguments = [event["args"] for event in events]
-    return [Trade(a["seller"], a["buyer"], a["slot"], a["energyWh"], a["priceWeiPerWh"]) for a in arguments]
+    """Read every trade back from the market's log; the market itself decodes its batches."""
+    batches = [event["args"]["batch"] for event in market.events.BatchSettled.get_logs(from_block=0)]
+    return [Trade(*trade) for batch in batches for trade in market.functions.decodeBatch(batch).call()]
 
 
-def read_actor(market: Contract, index: int) -> Actor:
+def read_actor(market: Contract, index: int, trades: Iterable[Trade]) -> Actor:
     address, _kind, name = market.functions.actorAt(index).call()
-    energy_wh = market.functions.energyBalanceWh(address).call()
-    return Actor(name, address, energy_wh, market.functions.balanceOf(address).call())
+    energy_wh = sum(trade.energy_wh * ((trade.buyer == address) - (trade.seller == address)) for trade in trades)
+    return Actor(name, address, energy_wh, market.functions.weiOf(address).call())
+
+
+def read_days(market: Contract, actors: Iterable[Actor], trades: Iterable[Trade]) -> tuple[int, int]:
+    """What the market counts as traded on the days of these trades, and what these actors hold of those days."""
+    slot_s = market.functions.slotS().call()
+    days = sorted({trade.slot * slot_s // DAY_S for trade in trades})
+    traded_wh = sum(market.functions.dayTotals(day).call()[0] for day in days)
+    holdings = [(actor.address, day) for actor in actors for day in days]
+    held_wh = market.functions.balanceOfBatch([a for a, _ in holdings], [day for _, day in holdings]).call()
+    return traded_wh, sum(held_wh)
 
 
 def read_chain(rpc_url: str, market_address: str, abi: Sequence[Mapping[str, Any]], now_s: float) -> Chain:
@@ -87,21 +101,24 @@ def read_chain(rpc_url: str, market_address: str, abi: Sequence[Mapping[str, Any
     web3 = connect(rpc_url)
     market = web3.eth.contract(address=Web3.to_checksum_address(market_address), abi=abi)
     head = web3.eth.get_block("latest")
+    trades = read_trades(market)
+    actors = [read_actor(market, index, trades) for index in range(market.functions.actorCount().call())]
+    traded_wh, held_wh = read_days(market, actors, trades)
     return Chain(
         head=head["number"],
         head_age_s=max(0, int(now_s) - head["timestamp"]),
         genesis_hash=web3.eth.get_block(0)["hash"].to_0x_hex(),
         signers=sealed_blocks(web3, head["number"]),
-        actors=[read_actor(market, index) for index in range(market.functions.actorCount().call())],
-        trades=read_trades(market),
-        energy_sold_wh=market.functions.energySoldWh().call(),
-        energy_bought_wh=market.functions.energyBoughtWh().call(),
+        actors=actors,
+        trades=trades,
+        energy_traded_wh=traded_wh,
+        energy_held_wh=held_wh,
     )
 
 
 def duplicated(trades: Iterable[Trade]) -> int:
     """Count what was settled more than once: clearing gives two actors at most one trade a slot."""
-    settled = Counter((trade.seller, trade.buyer, trade.slot) for trade in trades)
+    settled = Counter((trade.seller, trade.buyer, trade.slot) for trade in trades if not trade.imbalance)
     return sum(count - 1 for count in settled.values())
 
 
@@ -130,4 +147,4 @@ def as_text(chain: Chain, sealer_names: Mapping[str, str]) -> str:
     lines += ["", f"Actors      {'bought less sold':>28} {'balance':>20}"]
     for actor in chain.actors:
         lines.append(f"  {actor.name:<9} {actor.energy_wh:>+25,} Wh {actor.balance_wei / WEI_PER_ETHER:>14,.6f} ether")
-    return "\n".join([*lines, "", f"Trades      {len(chain.trades)} settled, {chain.energy_sold_wh:,} Wh in all"])
+    return "\n".join([*lines, "", f"Trades      {len(chain.trades)} settled, {chain.energy_traded_wh:,} Wh in all"])

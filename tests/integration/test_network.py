@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from energy_bridge.batch import BatchTrade
+from support.chain import settled_batches
 from support.network import Network, Run, wait_until
 from support.readings import send_readings
 from web3 import Web3
@@ -161,11 +163,12 @@ def test_the_chain_goes_on_without_the_sealer_that_sealed_last(network: Network)
 def test_a_datagram_ends_as_a_trade_with_the_right_balances(network: Network) -> None:
     market, accounts = network.market(), network.actors()
     slot = 2_100_000
+    day = slot * 900 // 86_400
 
     def state() -> dict[str, tuple[int, int]]:
         view = market.functions
         return {
-            name: (view.energyBalanceWh(account).call(), view.balanceOf(account).call())
+            name: (view.balanceOf(account, day).call(), view.weiOf(account).call())
             for name, account in accounts.items()
         }
 
@@ -180,19 +183,22 @@ def test_a_datagram_ends_as_a_trade_with_the_right_balances(network: Network) ->
     from_block = network.web3.eth.block_number
     trades = wait_until(
         "the trades on the chain",
-        lambda: market.events.TradeSettled.get_logs(from_block=from_block, argument_filters={"slot": slot}),
+        lambda: [
+            trade
+            for batch in settled_batches(market, from_block=from_block)
+            for trade in batch.trades
+            if trade.slot == slot
+        ],
         PATIENCE_PERIODS * network.period_s,
     )
     milliether = 10**15  # 1 ether per kWh is 10^15 wei per Wh
-    assert {
-        (t["args"]["seller"], t["args"]["buyer"], t["args"]["energyWh"], t["args"]["priceWeiPerWh"]) for t in trades
-    } == {
-        (accounts["pv"], accounts["load"], 1000, milliether // 10),
-        (accounts["pv"], accounts["grid"], 500, milliether // 5),
-    }
+    assert trades == [
+        BatchTrade(accounts["pv"], accounts["load"], 1000, milliether // 10, slot),
+        BatchTrade(accounts["pv"], accounts["grid"], 500, milliether // 5, slot),
+    ]
     gained = {name: (now[0] - before[name][0], now[1] - before[name][1]) for name, now in state().items()}
     assert gained == {
-        "pv": (-1500, 200 * milliether),
+        "pv": (0, 200 * milliether),
         "load": (1000, -100 * milliether),
         "grid": (500, -100 * milliether),
         "chp": (0, 0),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -40,7 +41,7 @@ json.dump(answers, sys.stdout)
 # kWh and ether per kWh: pv sells 1 kWh to load, and the rest to the grid.
 OFFERS = {"pv": (1.5, 0.1), "load": (-1.0, 0.3), "chp": (0, 0.2), "battery": (0, 0.2), "grid": (0, 0.2)}
 TRADED_WH = [500, 1000]
-EVENT = "TradeSettled(address,address,uint32,address,uint64,uint64,int128)"
+EVENT = "BatchSettled(address,uint32,bytes32,bytes32,bytes)"
 
 
 def send(network: Network, meter: Host, slot: int, until: Collection[str], patience_s: float) -> dict[str, Any]:
@@ -77,19 +78,20 @@ def check_a_datagram_becomes_a_trade(network: Network, slot: int, *, periods: in
         receipt, event = host.rpc(
             ("eth_getTransactionReceipt", [transaction]), ("web3_sha3", ["0x" + EVENT.encode().hex()])
         )
-        return sorted(_energy_wh(log) for log in receipt["logs"] if _is_trade(log, market, event, slot))
+        batches = [log for log in receipt["logs"] if log["address"] == market and log["topics"][0] == event]
+        return sorted(energy_wh for log in batches for energy_wh in _traded_wh(log, slot))
 
     found = at_once(traded, network.hosts.values())
     assert set(map(tuple, found.values())) == {tuple(TRADED_WH)}, f"the nodes show as traded Wh of slot {slot}: {found}"
 
 
-def _is_trade(log: Mapping[str, Any], market: str, event: str, slot: int) -> bool:
-    return bool(log["address"] == market and log["topics"][0] == event and int(log["topics"][3], 16) == slot)
-
-
-def _energy_wh(log: Mapping[str, Any]) -> int:
-    """The third word of operator, seq, energyWh, priceWeiPerWh."""
-    return int(log["data"][2:][2 * 64 : 3 * 64], 16)
+def _traded_wh(log: Mapping[str, Any], slot: int) -> list[int]:
+    """What a batch says was traded in a slot: after three words (root, place, length) come its bytes."""
+    data = bytes.fromhex(log["data"][2:])
+    batch = data[96:][: int.from_bytes(data[64:96], "big")]
+    first_slot, accounts = struct.unpack_from(">IH", batch)
+    trades = struct.iter_unpack(">HHIqH", batch[6 + 20 * accounts :])
+    return [energy_wh for _, _, energy_wh, _, offset in trades if first_slot + offset // 2 == slot]
 
 
 def check_a_stranger_is_not_heard(network: Network, slot: int) -> None:
