@@ -68,9 +68,10 @@ contract EnergyAgreement {
         _become(State.Committed);
     }
 
-    /// @notice Say that the energy was delivered. The buyer or the market's meter may, in time.
+    /// @notice Say that the energy was delivered. Who pays for it or the market's meter may, in time.
     function confirmDelivery() external when(State.Committed) {
-        require(msg.sender == market.currentAccount(terms.buyer) || msg.sender == market.meter(), NotConfirmer(msg.sender));
+        address payer = terms.priceWeiPerWh >= 0 ? terms.buyer : terms.seller;
+        require(msg.sender == market.currentAccount(payer) || msg.sender == market.meter(), NotConfirmer(msg.sender));
         require(block.timestamp <= terms.deliverBy, TooLate(terms.deliverBy));
         _become(State.Delivered);
     }
@@ -118,6 +119,10 @@ contract EnergyAgreementFactory {
     error SelfTrade(address account);
     error ZeroEnergy();
     error DeliverByIsOver(uint64 deliverBy);
+    error DeliverByTooFar(uint64 deliverBy);
+
+    /// @dev Longer than that no money is set aside.
+    uint256 private constant LONGEST_S = 366 days;
 
     /// @notice The market that has the money.
     EnergyMarket public immutable market;
@@ -146,6 +151,7 @@ contract EnergyAgreementFactory {
         require(terms.seller != terms.buyer, SelfTrade(terms.seller));
         require(terms.energyWh != 0, ZeroEnergy());
         require(terms.deliverBy > block.timestamp, DeliverByIsOver(terms.deliverBy));
+        require(terms.deliverBy <= block.timestamp + LONGEST_S, DeliverByTooFar(terms.deliverBy));
 
         bytes memory code = _proxy();
         bytes32 salt = terms.tradeId;
@@ -154,7 +160,8 @@ contract EnergyAgreementFactory {
         }
         bool byBuyer = terms.priceWeiPerWh >= 0;
         int256 price = byBuyer ? int256(terms.priceWeiPerWh) : -int256(terms.priceWeiPerWh);
-        market.commit(agreement, byBuyer ? terms.buyer : terms.seller, uint256(price) * terms.energyWh);
+        address payer = byBuyer ? terms.buyer : terms.seller;
+        market.commit(agreement, payer, uint256(price) * terms.energyWh, terms.slot);
         EnergyAgreement(agreement).begin(terms);
         emit AgreementCreated(terms.tradeId, agreement, terms.seller, terms.buyer);
     }

@@ -58,9 +58,10 @@ contract EnergyMarket is EnergyToken {
         uint64 dueAt;
     }
 
+    /// @dev The creditor by its place among the actors, which no replacement changes.
     struct Debt {
-        address creditor;
-        uint96 amountWei;
+        uint32 creditor;
+        uint224 amountWei;
     }
 
     struct Commitment {
@@ -68,8 +69,8 @@ contract EnergyMarket is EnergyToken {
         uint96 amountWei;
     }
 
-    /// @dev A batch as it was settled, and what proves it: the link before it, and the digests of all later batches
-    ///      of the same operator and day.
+    /// @dev A batch as it was settled, and what proves it: the link before it, and the digests of the later batches of
+    ///      the same operator and day, up to the last one or to a link that was kept.
     struct Settled {
         address operator;
         uint32 seq;
@@ -117,6 +118,7 @@ contract EnergyMarket is EnergyToken {
         uint256 owedWei
     );
     event DayClosed(uint256 indexed day);
+    event LinkKept(address indexed operator, uint32 indexed day, uint112 link);
 
     event AgreementsAccepted(address indexed account, bool accepted);
     event Committed(address indexed agreement, address indexed payer, uint256 amountWei);
@@ -148,10 +150,13 @@ contract EnergyMarket is EnergyToken {
     error TakesNoTokens(uint256 index, address account);
     error TooManyOperators();
     error NoReplacement(address account);
+    error WasReplaced(address account);
 
     error ZeroAmount();
     error TooMuch(address account, uint256 balanceWei);
+    error MarketIsFull(uint256 heldWei);
     error NotDue(uint256 dueAt);
+    error Lapsed(uint256 lapsedAt);
     error InDebt(address account);
     error OwesNothing(address account);
     error InsufficientFunds(address account, uint256 missingWei);
@@ -159,6 +164,8 @@ contract EnergyMarket is EnergyToken {
 
     error WrongSequence(uint32 expected, uint32 given);
     error WrongLength(uint256 length);
+    error NoTrades();
+    error DayTooFar(uint256 day);
     error AccountsNotAscending(uint256 index);
     error AccountNotInBatch(uint256 index);
     error SelfTrade(uint256 index, address account);
@@ -170,6 +177,7 @@ contract EnergyMarket is EnergyToken {
     error DayIsClosed(uint256 day);
     error DayIsNotOver(uint256 day);
     error NotSettled(address operator, uint32 seq);
+    error NotLinked(address operator, uint32 day, uint112 link);
     error NoSuchTrade(uint256 index);
     error ImbalanceHasNoShortfall(uint256 index);
     error MoreThanTraded(uint256 index, uint256 reportableWh);
@@ -183,7 +191,7 @@ contract EnergyMarket is EnergyToken {
     /// @notice Seconds that a slot lasts.
     uint32 public immutable slotS;
 
-    /// @notice Seconds between asking for a withdrawal and being paid.
+    /// @notice Seconds between asking for a withdrawal and being paid, and then in which it has to be fetched.
     uint32 public immutable withdrawDelayS;
 
     /// @notice Seconds in which an actor can refuse to be replaced.
@@ -217,12 +225,17 @@ contract EnergyMarket is EnergyToken {
     mapping(address account => Replacement) private _replacements;
     mapping(address account => address) private _replacedBy;
 
-    /// @dev Those from _paidDebts on are still owed, in the order in which they came to be.
-    mapping(address debtor => Debt[]) private _debts;
-    mapping(address debtor => uint256) private _paidDebts;
+    /// @dev By places among the actors. Those from _paidDebts on are still owed, in the order in which they came to be,
+    ///      one for each creditor.
+    mapping(uint256 debtor => Debt[]) private _debts;
+    mapping(uint256 debtor => uint256) private _paidDebts;
+    mapping(uint256 debtor => mapping(uint256 creditor => uint256)) private _lastDebtTo;
 
     mapping(uint256 day => mapping(uint256 operatorNumber => Ledger)) private _ledgers;
     mapping(uint256 day => Day) private _days;
+
+    /// @dev Links that are known to be of a chain, each with its operator's number and day.
+    mapping(bytes32 place => bool) private _keptLinks;
 
     /// @dev Of a trade, known by hash of operator number, seq and index.
     mapping(bytes32 trade => uint256) private _shortWh;
@@ -239,6 +252,10 @@ contract EnergyMarket is EnergyToken {
 
     uint256 private constant DAY_S = 86_400;
     uint256 private constant DEBTS_PAID_AT_ONCE = 8;
+    uint256 private constant MOST_OPERATORS = 256;
+
+    /// @dev How far ahead a day is traded: whoever traded it has no part in _applyPlain for the days before it.
+    uint256 private constant DAYS_AHEAD = 366;
 
     modifier onlyAdmin() {
         require(msg.sender == admin, NotAdmin(msg.sender));
@@ -252,13 +269,14 @@ contract EnergyMarket is EnergyToken {
 
     /// @param admin_ The account that registers actors and appoints operators and the meter.
     /// @param slotS_ Seconds that a slot lasts, from 3 to 86,400.
-    /// @param withdrawDelayS_ At least from the closing of a gate to the end of its delivery.
+    /// @param withdrawDelayS_ At least from the closing of a gate to the end of its delivery, and at least slotS_.
     /// @param replaceDelayS_ At least withdrawDelayS_, so that an actor can leave before it is replaced.
     /// @param metered_ Whether readings are meter values.
     constructor(address admin_, uint32 slotS_, uint32 withdrawDelayS_, uint32 replaceDelayS_, bool metered_) {
         require(admin_ != address(0), ZeroAddress());
         // An offset in a day has 15 bits in a batch.
-        require(slotS_ >= 3 && slotS_ <= DAY_S && replaceDelayS_ >= withdrawDelayS_, WrongTerms());
+        require(slotS_ >= 3 && slotS_ <= DAY_S, WrongTerms());
+        require(withdrawDelayS_ >= slotS_ && replaceDelayS_ >= withdrawDelayS_, WrongTerms());
         admin = admin_;
         slotS = slotS_;
         withdrawDelayS = withdrawDelayS_;
@@ -283,7 +301,11 @@ contract EnergyMarket is EnergyToken {
 
     /// @notice Allow an account to settle batches, or forbid it. Its sequence goes on where it was.
     function setOperator(address operator, bool allowed) external onlyAdmin {
-        if (allowed && !_isCurrent(operator)) _addOperator(operator);
+        if (!_isCurrent(operator)) {
+            // Nothing is written for one that is none, or no more.
+            require(allowed, NotOperator(operator));
+            _addOperator(operator);
+        }
         require(!allowed || operator != meter, OperatorIsMeter(operator));
         _operators[operator] = _operators[operator].withFlags(allowed, paused);
         emit OperatorSet(operator, allowed);
@@ -328,7 +350,7 @@ contract EnergyMarket is EnergyToken {
 
     function _addOperator(address operator) private {
         _requireNewOperator(operator);
-        require(_operatorByNumber.length <= type(uint16).max, TooManyOperators());
+        require(_operatorByNumber.length < MOST_OPERATORS, TooManyOperators());
         _operators[operator] = newOperator(_operatorByNumber.length, paused);
         _operatorByNumber.push(operator);
     }
@@ -337,12 +359,12 @@ contract EnergyMarket is EnergyToken {
         require(operator != address(0), ZeroAddress());
         require(operator != meter, OperatorIsMeter(operator));
         // A key that was rotated away keeps its number, and with it the batches that it settled.
-        require(OperatorWord.unwrap(_operators[operator]) == 0 && !_isCurrent(operator), OperatorBefore(operator));
+        require(!_operators[operator].isKnown(), OperatorBefore(operator));
     }
 
     function _isCurrent(address operator) private view returns (bool) {
-        uint256 number = _operators[operator].number();
-        return number < _operatorByNumber.length && _operatorByNumber[number] == operator;
+        OperatorWord word = _operators[operator];
+        return word.isKnown() && _operatorByNumber[word.number()] == operator;
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -384,7 +406,8 @@ contract EnergyMarket is EnergyToken {
         emit ReplacementRefused(msg.sender, wanted.by);
     }
 
-    /// @notice Give an actor the other account: balance, debts and directory go over. Energy follows by moveEnergy.
+    /// @notice Give an actor the other account: balance, debts and directory go over. Energy follows by moveEnergy; who
+    ///         has the former key cannot take it anywhere else.
     function replaceActor(address account) external onlyAdmin {
         Replacement memory wanted = _replacements[account];
         address by = wanted.by;
@@ -399,16 +422,10 @@ contract EnergyMarket is EnergyToken {
         delete _replacements[account];
         delete _withdrawals[account];
         _accounts[account] = AccountWord.wrap(0);
-        _accounts[by] = word;
+        _accounts[by] = word.withWithdrawing(false);
         _actors[index].account = by;
         _replacedBy[account] = by;
         acceptsAgreements[by] = acceptsAgreements[account];
-        Debt[] storage debts = _debts[account];
-        for (uint256 i = _paidDebts[account]; i < debts.length; ++i) {
-            _debts[by].push(debts[i]);
-        }
-        delete _debts[account];
-        delete _paidDebts[account];
         emit ActorReplaced(account, by);
         if (word.boughtWh() != 0) emit TransferSingle(msg.sender, account, by, word.accountDay(), word.boughtWh());
     }
@@ -467,54 +484,73 @@ contract EnergyMarket is EnergyToken {
     function depositFor(address account) public payable {
         require(isActor(account), NotAnActor(account));
         require(msg.value != 0, ZeroAmount());
+        // All balances together are no more, so that none of them ever outgrows its bits.
+        require(address(this).balance <= type(uint96).max, MarketIsFull(address(this).balance));
         _credit(account, msg.value);
         emit Deposited(account, msg.sender, msg.value);
-        if (_accounts[account].owes()) _payDebts(account);
+        _payDebts(account);
     }
 
-    /// @notice Ask for money; it can be had after withdrawDelayS. It stays in the balance and can be spent until then.
-    /// @dev A later request takes the place of the former; 0 takes it back.
+    /// @notice Ask for money that one has. It can be had for withdrawDelayS, beginning withdrawDelayS from now; then the
+    ///         request lapses. Until it is paid it stays in the balance, for trades and shortfalls to take.
+    /// @dev A later request takes the place of the former; 0 takes it back. What is taken out of the balance may leave
+    ///      less than was asked for: then only that is paid, whatever comes in later.
     function requestWithdraw(uint96 amountWei) external {
-        require(isActor(msg.sender), NotAnActor(msg.sender));
+        AccountWord word = _accounts[msg.sender];
+        require(word.isRegistered(), NotAnActor(msg.sender));
+        if (amountWei > word.balanceWei()) revert InsufficientFunds(msg.sender, amountWei - word.balanceWei());
         uint256 dueAt = block.timestamp + withdrawDelayS;
         _withdrawals[msg.sender] = Withdrawal(amountWei, uint64(dueAt));
+        _accounts[msg.sender] = word.withWithdrawing(amountWei != 0);
         emit WithdrawalRequested(msg.sender, amountWei, dueAt);
     }
 
-    /// @notice Pay what was asked for, or what is left of it, to the caller.
+    /// @notice Pay what was asked for, or what is left of it, to the caller. Debts come first. A pause does not matter.
     function withdraw() external {
         Withdrawal memory wanted = _withdrawals[msg.sender];
         require(wanted.amountWei != 0, ZeroAmount());
         require(block.timestamp >= wanted.dueAt, NotDue(wanted.dueAt));
-        if (_accounts[msg.sender].owes()) _payDebts(msg.sender);
-        AccountWord word = _accounts[msg.sender];
-        require(!word.owes(), InDebt(msg.sender));
-        uint256 amountWei = _least(wanted.amountWei, word.balanceWei());
+        uint256 lapsesAt = _lapsesAt(wanted);
+        require(block.timestamp < lapsesAt, Lapsed(lapsesAt));
+        require(!_payDebts(msg.sender), InDebt(msg.sender));
+        uint256 amountWei = _withdrawals[msg.sender].amountWei;
         require(amountWei != 0, InsufficientFunds(msg.sender, wanted.amountWei));
         // The balance is lowered before the money leaves: a caller who calls back finds it gone.
         delete _withdrawals[msg.sender];
-        _accounts[msg.sender] = word.withBalance(word.balanceWei() - amountWei);
+        _debit(msg.sender, amountWei);
+        _accounts[msg.sender] = _accounts[msg.sender].withWithdrawing(false);
         emit Withdrawn(msg.sender, amountWei);
         (bool paid,) = msg.sender.call{value: amountWei}("");
         require(paid, WithdrawalFailed(msg.sender));
     }
 
-    /// @notice Money of an actor in wei, all of it free to trade with; 0 for an account that is not an actor's.
-    function weiOf(address account) external view returns (uint256) {
+    /// @notice Money of an actor in wei, also what it asked to be paid or owes; 0 for an account that is not an actor's.
+    function weiOf(address account) public view returns (uint256) {
         return _accounts[account].balanceWei();
     }
 
-    /// @notice What an actor asked to be paid, and from when on it can have it, in seconds since the epoch.
+    /// @notice What is sure to be there when a batch comes: money less what it owes and less what it asked to be paid and
+    ///         did not let lapse. Who clears a slot counts on no more.
+    function spendableWei(address account) external view returns (uint256) {
+        Withdrawal memory wanted = _withdrawals[account];
+        uint256 promisedWei = owedWei(account) + (block.timestamp < _lapsesAt(wanted) ? wanted.amountWei : 0);
+        return weiOf(account) - _least(weiOf(account), promisedWei);
+    }
+
+    /// @notice What an actor asked to be paid, and from when on it can have it, in seconds since the epoch; it lapses
+    ///         withdrawDelayS later.
     function withdrawalOf(address account) external view returns (uint256 amountWei, uint256 dueAt) {
         Withdrawal memory wanted = _withdrawals[account];
         return (wanted.amountWei, wanted.dueAt);
     }
 
     /// @notice What an actor owes, because it could not pay back what it did not deliver. Its next income pays it.
-    function owedWei(address account) external view returns (uint256 amountWei) {
-        Debt[] storage debts = _debts[account];
-        for (uint256 i = _paidDebts[account]; i < debts.length; ++i) {
-            amountWei += debts[i].amountWei;
+    function owedWei(address account) public view returns (uint256 amountWei) {
+        // Who never was an actor has the place of the first one.
+        if (!_accounts[account].owes()) return 0;
+        uint256 debtor = _placeOf[account];
+        for (uint256 i = _paidDebts[debtor]; i < _debts[debtor].length; ++i) {
+            amountWei += _debts[debtor][i].amountWei;
         }
     }
 
@@ -531,32 +567,64 @@ contract EnergyMarket is EnergyToken {
         _accounts[account] = word.withBalance(balance);
     }
 
-    /// @dev Take money as far as there is any.
+    /// @dev Take money as far as there is any. What was asked for stays within what is left.
     function _debit(address account, uint256 amountWei) private returns (uint256 takenWei) {
         AccountWord word = _accounts[account];
         takenWei = _least(amountWei, word.balanceWei());
-        _accounts[account] = word.withBalance(word.balanceWei() - takenWei);
+        uint256 leftWei = word.balanceWei() - takenWei;
+        if (word.isWithdrawing() && _withdrawals[account].amountWei > leftWei) {
+            _withdrawals[account].amountWei = uint96(leftWei);
+            word = word.withWithdrawing(leftWei != 0);
+        }
+        _accounts[account] = word.withBalance(leftWei);
     }
 
-    function _payDebts(address account) private {
-        Debt[] storage debts = _debts[account];
-        uint256 next = _paidDebts[account];
+    /// @dev Take money after debts are paid: who still owes has nothing to spend.
+    function _spend(address account, uint256 amountWei) private {
+        uint256 takenWei = _payDebts(account) ? 0 : _debit(account, amountWei);
+        if (takenWei < amountWei) revert InsufficientFunds(account, amountWei - takenWei);
+    }
+
+    /// @dev Pay debts, if there are any; returns whether some are left.
+    function _payDebts(address account) private returns (bool) {
+        if (!_accounts[account].owes()) return false;
+        uint256 debtor = _placeOf[account];
+        Debt[] storage debts = _debts[debtor];
+        uint256 next = _paidDebts[debtor];
         for (uint256 paid = 0; paid < DEBTS_PAID_AT_ONCE && next < debts.length; ++paid) {
             Debt memory debt = debts[next];
             uint256 amountWei = _debit(account, debt.amountWei);
             if (amountWei == 0) break;
-            address creditor = currentAccount(debt.creditor);
+            address creditor = _actors[debt.creditor].account;
             _credit(creditor, amountWei);
             emit DebtPaid(account, creditor, amountWei);
-            if (amountWei < debt.amountWei) {
-                debts[next].amountWei = uint96(debt.amountWei - amountWei);
-                break;
-            }
-            delete debts[next];
+            debts[next].amountWei = uint224(debt.amountWei - amountWei);
+            if (amountWei < debt.amountWei) break;
             ++next;
         }
-        _paidDebts[account] = next;
-        if (next == debts.length) _accounts[account] = _accounts[account].withDebt(false);
+        _paidDebts[debtor] = next;
+        bool left = next < debts.length;
+        _accounts[account] = _accounts[account].withDebt(left);
+        return left;
+    }
+
+    /// @dev Write down a debt, with what is still owed to the same creditor.
+    function _owe(address payer, address payee, uint256 amountWei) private {
+        (uint256 debtor, uint256 creditor) = (_placeOf[payer], _placeOf[payee]);
+        Debt[] storage debts = _debts[debtor];
+        uint256 last = _lastDebtTo[debtor][creditor];
+        if (last >= _paidDebts[debtor] && last < debts.length && debts[last].creditor == creditor) {
+            debts[last].amountWei += uint224(amountWei);
+        } else {
+            _lastDebtTo[debtor][creditor] = debts.length;
+            debts.push(Debt(uint32(creditor), uint224(amountWei)));
+        }
+        _accounts[payer] = _accounts[payer].withDebt(true);
+        emit Owed(payer, payee, amountWei);
+    }
+
+    function _lapsesAt(Withdrawal memory wanted) private view returns (uint256) {
+        return uint256(wanted.dueAt) + withdrawDelayS;
     }
 
     function _least(uint256 left, uint256 right) private pure returns (uint256) {
@@ -575,7 +643,8 @@ contract EnergyMarket is EnergyToken {
     uint256 private constant TRADE_BYTES = 18;
 
     /// @notice Settle trades of one day, all or none. What counts is the net of the batch: an account may spend what
-    ///         it earns in the same batch, whatever the order, but must not end below zero.
+    ///         it earns in the same batch, whatever the order, but must not end below zero. Who spends more than it
+    ///         earns pays its debts before. Of a closed day, only imbalances are settled.
     /// @param seq The caller's next sequence number, see nextSeq: what was settled cannot be settled again.
     /// @param readingsRoot What the trades rest on: a root of the readings that they were cleared from.
     /// @param batch Accounts, ascending, and trades; packed as said above.
@@ -586,12 +655,16 @@ contract EnergyMarket is EnergyToken {
         require(seq == operator.nextSeq(), WrongSequence(operator.nextSeq(), seq));
 
         (uint256 firstSlot, uint256 accounts, uint256 trades) = _measure(batch);
+        require(trades != 0, NoTrades());
         uint256 day = _dayOf(firstSlot);
+        uint256 today = _requireNear(day);
         bytes32 contentHash = _log(seq, readingsRoot, batch);
         (uint256 sums, uint256 energyWh) = _add(batch, accounts, trades, _slotsLeft(firstSlot, day));
+        // A day that is not over is open.
+        if (day < today && _days[day].closed) _requireImbalances(batch, trades, day);
         _apply(batch, accounts, sums, day);
         operator = _record(operator, day, energyWh, _digest(seq, readingsRoot, contentHash));
-        _operators[msg.sender] = operator.withNextSeq(uint256(seq) + 1);
+        _operators[msg.sender] = operator.withNextSeq(seq + 1);
     }
 
     /// @notice The trades of a batch, from its bytes in calldata or in the log.
@@ -616,6 +689,7 @@ contract EnergyMarket is EnergyToken {
     /// @notice What an operator settled of a day, and the end of the chain of its batches of that day: link =
     ///         hash(link before, digest) cut to its first 112 bits, from 0 on, and digest = hash(seq, readingsRoot, contentHash).
     function ledgerOf(address operator, uint256 day) external view returns (uint256 soldWh, uint112 link) {
+        if (!_operators[operator].isKnown()) return (0, 0);
         Ledger ledger = _ledger(_operators[operator].number(), day);
         return (ledger.soldWh(), ledger.link());
     }
@@ -686,10 +760,22 @@ contract EnergyMarket is EnergyToken {
         }
     }
 
-    /// @dev How many slots of the day there are from this one on.
+    /// @dev How many slots of the day there are from this one on; the last slot of all has 32 bits.
     function _slotsLeft(uint256 slot, uint256 day) private view returns (uint256) {
         unchecked {
-            return ((day + 1) * DAY_S + slotS - 1) / slotS - slot;
+            return _least(((day + 1) * DAY_S + slotS - 1) / slotS, 1 << 32) - slot;
+        }
+    }
+
+    function _requireNear(uint256 day) private view returns (uint256 today) {
+        today = block.timestamp / DAY_S;
+        require(day <= today + DAYS_AHEAD, DayTooFar(day));
+    }
+
+    function _requireImbalances(bytes calldata batch, uint256 trades, uint256 day) private pure {
+        // The flag is the last bit of a trade.
+        for (uint256 i = 0; i < trades; ++i) {
+            require(uint8(batch[batch.length - 1 - i * TRADE_BYTES]) & 1 == 1, DayIsClosed(day));
         }
     }
 
@@ -800,6 +886,7 @@ contract EnergyMarket is EnergyToken {
                         mstore(32, keccak256(0, 64))
                         mstore(0, account)
                         let held := keccak256(0, 64)
+                        // Not twice: what breaks below after this reverts in _applyAny, and this with it.
                         sstore(held, add(sload(held), earlierWh))
                         mstore(32, _accounts.slot)
                     }
@@ -827,37 +914,24 @@ contract EnergyMarket is EnergyToken {
     }
 
     function _applyAny(address account, int256 gainedWei, uint256 boughtWh, uint256 day) private {
-        AccountWord word = _accounts[account];
-        require(word.isRegistered(), NotAnActor(account));
-        word = _withGain(account, word, gainedWei);
-        if (boughtWh != 0) {
-            word = _withMinted(account, word, day, boughtWh);
-            emit TransferSingle(msg.sender, address(0), account, day, boughtWh);
+        require(isActor(account), NotAnActor(account));
+        if (gainedWei < 0) {
+            _spend(account, uint256(-gainedWei));
+        } else {
+            _credit(account, uint256(gainedWei));
+            _payDebts(account);
         }
-        _accounts[account] = word;
-        if (word.owes()) _payDebts(account);
-    }
-
-    function _withGain(address account, AccountWord word, int256 gainedWei) private pure returns (AccountWord) {
-        unchecked {
-            int256 balance = int256(word.balanceWei()) + gainedWei;
-            if (uint256(balance) > type(uint96).max) {
-                if (balance < 0) revert InsufficientFunds(account, uint256(-balance));
-                revert TooMuch(account, uint256(balance));
-            }
-            return word.withBalance(uint256(balance));
-        }
+        if (boughtWh != 0) _mint(account, day, boughtWh);
     }
 
     /// @dev The word of the last day is written anyway; every other day has a word of its own.
-    function _withMinted(address account, AccountWord word, uint256 day, uint256 energyWh)
-        private
-        returns (AccountWord)
-    {
+    function _mint(address account, uint256 day, uint256 energyWh) private {
+        emit TransferSingle(msg.sender, address(0), account, day, energyWh);
+        AccountWord word = _accounts[account];
         unchecked {
             if (word.accountDay() > day) {
                 _heldWh[day][account] += energyWh;
-                return word;
+                return;
             }
             if (word.accountDay() == day) {
                 energyWh += word.boughtWh();
@@ -866,7 +940,7 @@ contract EnergyMarket is EnergyToken {
             }
         }
         require(energyWh <= type(uint64).max, TooMuchEnergy(account, day));
-        return word.withBought(energyWh, day);
+        _accounts[account] = word.withBought(energyWh, day);
     }
 
     function _placesAt(bytes calldata batch, uint256 accounts, uint256 index)
@@ -925,8 +999,9 @@ contract EnergyMarket is EnergyToken {
 
     /// @notice Take back energy that was sold and not delivered: it is burnt, and its money goes back. What the payer
     ///         does not have it owes, and its next income pays.
-    /// @param settled The batch that has the trade, with what proves that it was settled. After the end of its day the
-    ///        proof does not change any more.
+    /// @param settled The batch that has the trade, with what proves that it was settled. Each later batch of that
+    ///        operator and day makes the proof longer, also late ones of a day that is over; a proof that leads to a link
+    ///        that was kept stays as it is (keepLink, proveLinks).
     /// @param index The trade's place in the batch.
     /// @param energyWh How much fell short, of what was not reported before.
     function reportShortfall(Settled calldata settled, uint256 index, uint256 energyWh) external onlyMeter {
@@ -945,8 +1020,8 @@ contract EnergyMarket is EnergyToken {
         _shortWh[key] += energyWh;
         _days[day].shortWh += uint64(energyWh);
 
-        address seller = currentAccount(trade.seller);
-        address buyer = currentAccount(trade.buyer);
+        address seller = _actorNow(trade.seller);
+        address buyer = _actorNow(trade.buyer);
         _burn(trade.buyer, buyer, day, energyWh);
 
         // It goes back the way that it came.
@@ -961,8 +1036,9 @@ contract EnergyMarket is EnergyToken {
     }
 
     /// @notice Say that nothing of a day will be reported short any more: its energy is free to transfer and retire.
+    /// @dev What is traded of it from then on are imbalances, and agreements that were made before: neither falls short.
     function closeDay(uint256 day) external onlyMeter {
-        require(block.timestamp >= (day + 1) * DAY_S, DayIsNotOver(day));
+        require(day < block.timestamp / DAY_S, DayIsNotOver(day));
         require(!_days[day].closed, DayIsClosed(day));
         _days[day].closed = true;
         emit DayClosed(day);
@@ -986,45 +1062,88 @@ contract EnergyMarket is EnergyToken {
 
     /// @notice How much of a trade was reported short, in Wh.
     function shortfallOf(address operator, uint32 seq, uint256 index) external view returns (uint256) {
+        if (!_operators[operator].isKnown()) return 0;
         return _shortWh[keccak256(abi.encode(_operators[operator].number(), seq, index))];
+    }
+
+    /// @notice Keep the end of an operator's chain of a day: proofs that lead to it hold whatever is settled later.
+    function keepLink(address operator, uint32 day) external {
+        require(_operators[operator].isKnown(), NotOperator(operator));
+        _keep(operator, day, _ledger(_operators[operator].number(), day).link());
+    }
+
+    /// @notice Keep a link from which these digests lead to the end of the chain or to a link that was kept. So a proof
+    ///         that is too long for one transaction is made in several, from the last batches to the earlier ones.
+    function proveLinks(address operator, uint32 day, uint112 link, bytes32[] calldata laterDigests) external {
+        require(_operators[operator].isKnown(), NotOperator(operator));
+        require(_leadsOn(operator, day, link, laterDigests), NotLinked(operator, day, link));
+        _keep(operator, day, link);
+    }
+
+    function _keep(address operator, uint32 day, uint112 link) private {
+        _keptLinks[_placeOfLink(_operators[operator].number(), day, link)] = true;
+        emit LinkKept(operator, day, link);
+    }
+
+    function _placeOfLink(uint256 number, uint256 day, uint112 link) private pure returns (bytes32) {
+        return keccak256(abi.encode(number, day, link));
+    }
+
+    /// @dev Expects that the operator is or was one.
+    function _leadsOn(address operator, uint256 day, uint112 link, bytes32[] calldata digests)
+        private
+        view
+        returns (bool)
+    {
+        for (uint256 i = 0; i < digests.length; ++i) {
+            link = _linked(link, digests[i]);
+        }
+        uint256 number = _operators[operator].number();
+        return link == _ledger(number, day).link() || _keptLinks[_placeOfLink(number, day, link)];
     }
 
     function _prove(Settled calldata settled) private view returns (uint256 number, uint256 day) {
         (uint256 firstSlot,,) = _measure(settled.batch);
         day = _dayOf(firstSlot);
-        number = _operators[settled.operator].number();
+        OperatorWord operator = _operators[settled.operator];
+        number = operator.number();
         bytes32 digest = _digest(settled.seq, settled.readingsRoot, keccak256(settled.batch));
         uint112 link = _linked(settled.linkBefore, digest);
-        for (uint256 i = 0; i < settled.laterDigests.length; ++i) {
-            link = _linked(link, settled.laterDigests[i]);
-        }
-        require(link == _ledger(number, day).link(), NotSettled(settled.operator, settled.seq));
+        // Who never was an operator has the number of the first one.
+        require(
+            operator.isKnown() && _leadsOn(settled.operator, day, link, settled.laterDigests),
+            NotSettled(settled.operator, settled.seq)
+        );
     }
 
-    /// @dev What was bought is still there, because the day is open; of a replaced buyer perhaps in its old books.
-    function _burn(address bought, address buyer, uint256 day, uint256 energyWh) private {
+    function _actorNow(address account) private view returns (address) {
+        account = currentAccount(account);
+        require(isActor(account), NotAnActor(account));
+        return account;
+    }
+
+    /// @dev What was bought is still there, because the day is open; perhaps in the books of any of the accounts that
+    ///      came in the place of another one. The earliest first: no later one can have bought what is in its books.
+    function _burn(address account, address buyer, uint256 day, uint256 energyWh) private {
         _enter(buyer);
-        uint256 here = _least(energyWh, _heldWh[day][buyer]);
-        if (here != 0) {
-            _take(buyer, day, here);
-            emit TransferSingle(msg.sender, buyer, address(0), day, here);
-        }
-        if (here < energyWh) {
-            _take(bought, day, energyWh - here);
-            emit TransferSingle(msg.sender, bought, address(0), day, energyWh - here);
+        while (true) {
+            uint256 here = account == buyer ? energyWh : _least(energyWh, _heldWh[day][account]);
+            if (here != 0) {
+                _take(account, day, here);
+                emit TransferSingle(msg.sender, account, address(0), day, here);
+            }
+            energyWh -= here;
+            if (energyWh == 0) return;
+            account = _replacedBy[account];
         }
     }
 
+    /// @dev Earlier debts of the payer come first.
     function _payBack(address payer, address payee, uint256 dueWei) private returns (uint256 paidWei) {
-        paidWei = _debit(payer, dueWei);
+        if (!_payDebts(payer)) paidWei = _debit(payer, dueWei);
         _credit(payee, paidWei);
-        if (paidWei < dueWei) {
-            uint256 missingWei = dueWei - paidWei;
-            _debts[payer].push(Debt(payee, uint96(missingWei)));
-            _accounts[payer] = _accounts[payer].withDebt(true);
-            emit Owed(payer, payee, missingWei);
-        }
-        if (_accounts[payee].owes()) _payDebts(payee);
+        if (paidWei < dueWei) _owe(payer, payee, dueWei - paidWei);
+        _payDebts(payee);
     }
 
     /*//////////////////////////////////////////////////////////////
@@ -1038,15 +1157,17 @@ contract EnergyMarket is EnergyToken {
         emit AgreementsAccepted(msg.sender, accepted);
     }
 
-    /// @notice Set money of an actor aside for an agreement. The factory's alone to call.
-    function commit(address agreement, address payer, uint256 amountWei) external {
+    /// @notice Set money of an actor aside for an agreement on a slot. The factory's alone to call.
+    function commit(address agreement, address payer, uint256 amountWei, uint32 slot) external {
         require(msg.sender == agreementFactory, NotAgreementFactory(msg.sender));
         require(!paused, Paused());
         require(isActor(payer), NotAnActor(payer));
         require(acceptsAgreements[payer], AgreementsNotAccepted(payer));
         require(commitmentOf[agreement].payer == address(0), AlreadySet());
-        uint256 takenWei = _debit(payer, amountWei);
-        if (takenWei < amountWei) revert InsufficientFunds(payer, amountWei - takenWei);
+        uint256 day = _dayOf(slot);
+        _requireNear(day);
+        require(!_days[day].closed, DayIsClosed(day));
+        _spend(payer, amountWei);
         commitmentOf[agreement] = Commitment(payer, uint96(amountWei));
         emit Committed(agreement, payer, amountWei);
     }
@@ -1056,13 +1177,13 @@ contract EnergyMarket is EnergyToken {
         require(!paused, Paused());
         Commitment memory committed = _takeCommitment();
         buyer = currentAccount(buyer);
-        _credit(currentAccount(payee), committed.amountWei);
+        payee = currentAccount(payee);
+        _credit(payee, committed.amountWei);
         uint256 day = _dayOf(slot);
         _days[day].agreedWh += energyWh;
-        _accounts[buyer] = _withMinted(buyer, _accounts[buyer], day, energyWh);
-        emit TransferSingle(msg.sender, address(0), buyer, day, energyWh);
+        _mint(buyer, day, energyWh);
         emit AgreementSettled(msg.sender, currentAccount(seller), buyer, slot, energyWh);
-        if (_accounts[currentAccount(payee)].owes()) _payDebts(currentAccount(payee));
+        _payDebts(payee);
     }
 
     /// @notice Give back what was set aside for the calling agreement.
@@ -1071,7 +1192,7 @@ contract EnergyMarket is EnergyToken {
         address payer = currentAccount(committed.payer);
         _credit(payer, committed.amountWei);
         emit CommitmentReturned(msg.sender, payer, committed.amountWei);
-        if (_accounts[payer].owes()) _payDebts(payer);
+        _payDebts(payer);
     }
 
     function _takeCommitment() private returns (Commitment memory committed) {
@@ -1091,6 +1212,7 @@ contract EnergyMarket is EnergyToken {
     }
 
     function _enter(address account) internal override {
+        require(_replacedBy[account] == address(0), WasReplaced(account));
         AccountWord word = _accounts[account];
         uint256 boughtWh = word.boughtWh();
         if (boughtWh == 0) return;

@@ -60,7 +60,7 @@ abstract contract EnergyToken is IERC165 {
     /// @notice Energy that an account holds of a day, in Wh.
     function balanceOf(address account, uint256 day) public view virtual returns (uint256);
 
-    /// @dev Bring all that an account holds into _heldWh.
+    /// @dev Bring all that an account holds into _heldWh. Revert if another account came in its place.
     function _enter(address account) internal virtual;
 
     /// @dev Revert unless a day is closed.
@@ -96,13 +96,7 @@ abstract contract EnergyToken is IERC165 {
     function safeTransferFrom(address from, address to, uint256 id, uint256 value, bytes calldata data) external {
         _move(from, to, id, value);
         emit TransferSingle(msg.sender, from, to, id, value);
-        if (to.code.length != 0) {
-            try IERC1155Receiver(to).onERC1155Received(msg.sender, from, id, value, data) returns (bytes4 answer) {
-                require(answer == IERC1155Receiver.onERC1155Received.selector, ReceiverRefused(to));
-            } catch {
-                revert ReceiverRefused(to);
-            }
-        }
+        _offer(to, abi.encodeCall(IERC1155Receiver.onERC1155Received, (msg.sender, from, id, value, data)));
     }
 
     /// @notice Transfer energy of several closed days, all or none. A receiver with code has to accept it.
@@ -118,15 +112,7 @@ abstract contract EnergyToken is IERC165 {
             _move(from, to, ids[i], values[i]);
         }
         emit TransferBatch(msg.sender, from, to, ids, values);
-        if (to.code.length != 0) {
-            try IERC1155Receiver(to).onERC1155BatchReceived(msg.sender, from, ids, values, data) returns (
-                bytes4 answer
-            ) {
-                require(answer == IERC1155Receiver.onERC1155BatchReceived.selector, ReceiverRefused(to));
-            } catch {
-                revert ReceiverRefused(to);
-            }
-        }
+        _offer(to, abi.encodeCall(IERC1155Receiver.onERC1155BatchReceived, (msg.sender, from, ids, values, data)));
     }
 
     /// @inheritdoc IERC165
@@ -193,10 +179,17 @@ abstract contract EnergyToken is IERC165 {
     /// @dev Whether an account takes such tokens: one without code does, one with code has to say so.
     function _takesTokens(address account) internal view returns (bool) {
         if (account.code.length == 0) return true;
-        try IERC165(account).supportsInterface(type(IERC1155Receiver).interfaceId) returns (bool yes) {
-            return yes;
-        } catch {
-            return false;
-        }
+        (bool done, bytes memory answer) =
+            account.staticcall(abi.encodeCall(IERC165.supportsInterface, (type(IERC1155Receiver).interfaceId)));
+        return done && answer.length >= 32 && uint256(bytes32(answer)) == 1;
+    }
+
+    /// @dev Ask a receiver with code; it accepts by answering with the selector of what it is asked.
+    function _offer(address to, bytes memory question) private {
+        if (to.code.length == 0) return;
+        (bool done, bytes memory answer) = to.call(question);
+        // Not decoded: what cannot be would revert without a word.
+        bool accepted = done && answer.length >= 32 && bytes32(answer) == bytes32(bytes4(question));
+        require(accepted, ReceiverRefused(to));
     }
 }

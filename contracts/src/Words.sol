@@ -13,6 +13,7 @@ pragma solidity 0.8.37;
 ///      | 160 – 191 | that day                                                      |
 ///      | 192       | whether it is registered                                      |
 ///      | 193       | whether it owes somebody money                                |
+///      | 194       | whether it asked to be paid                                   |
 type AccountWord is uint256;
 
 using {
@@ -21,15 +22,18 @@ using {
     accountDay,
     isRegistered,
     owes,
+    isWithdrawing,
     withBalance,
     withBought,
-    withDebt
+    withDebt,
+    withWithdrawing
 } for AccountWord global;
 
 uint256 constant MONEY = (1 << 96) - 1;
 uint256 constant BOUGHT_AND_DAY = ((1 << 96) - 1) << 96;
 uint256 constant REGISTERED = 1 << 192;
 uint256 constant DEBT = 1 << 193;
+uint256 constant WITHDRAWING = 1 << 194;
 
 function balanceWei(AccountWord word) pure returns (uint256) {
     return AccountWord.unwrap(word) & MONEY;
@@ -51,6 +55,10 @@ function owes(AccountWord word) pure returns (bool) {
     return AccountWord.unwrap(word) & DEBT != 0;
 }
 
+function isWithdrawing(AccountWord word) pure returns (bool) {
+    return AccountWord.unwrap(word) & WITHDRAWING != 0;
+}
+
 function withBalance(AccountWord word, uint256 wei_) pure returns (AccountWord) {
     return AccountWord.wrap((AccountWord.unwrap(word) & ~MONEY) | wei_);
 }
@@ -63,6 +71,11 @@ function withDebt(AccountWord word, bool debt) pure returns (AccountWord) {
     return AccountWord.wrap(debt ? AccountWord.unwrap(word) | DEBT : AccountWord.unwrap(word) & ~DEBT);
 }
 
+function withWithdrawing(AccountWord word, bool withdrawing) pure returns (AccountWord) {
+    uint256 rest = AccountWord.unwrap(word) & ~WITHDRAWING;
+    return AccountWord.wrap(withdrawing ? rest | WITHDRAWING : rest);
+}
+
 /// @dev An operator. It has one number for ever, also with another key. The ledger of the last day that it settled goes
 ///      with it; that of an earlier day has a word of its own.
 ///
@@ -72,16 +85,28 @@ function withDebt(AccountWord word, bool debt) pure returns (AccountWord) {
 ///      | 32        | whether it may settle                                   |
 ///      | 33        | whether the market is paused                            |
 ///      | 34 – 49   | its number                                              |
+///      | 50        | whether it is or was one, whatever else is in the word  |
 ///      | 64 – 95   | day                                                     |
 ///      | 96 – 143  | energy settled of that day in Wh                        |
 ///      | 144 – 255 | the end of the chain of its batches of that day         |
 type OperatorWord is uint256;
 
-using {nextSeq, isAllowed, isPaused, number, operatorDay, ledger, withNextSeq, withLedger, withFlags} for OperatorWord
-    global;
+using {
+    nextSeq,
+    isAllowed,
+    isPaused,
+    isKnown,
+    number,
+    operatorDay,
+    ledger,
+    withNextSeq,
+    withLedger,
+    withFlags
+} for OperatorWord global;
 
 uint256 constant ALLOWED = 1 << 32;
 uint256 constant PAUSED = 1 << 33;
+uint256 constant KNOWN = 1 << 50;
 uint256 constant SEQ = (1 << 32) - 1;
 uint256 constant ALL_BUT_DAY_AND_LEDGER = (1 << 64) - 1;
 
@@ -91,7 +116,7 @@ type Ledger is uint256;
 using {soldWh, link} for Ledger global;
 
 function newOperator(uint256 number_, bool paused) pure returns (OperatorWord) {
-    return OperatorWord.wrap((number_ << 34) | (paused ? PAUSED : 0));
+    return OperatorWord.wrap(KNOWN | (number_ << 34) | (paused ? PAUSED : 0));
 }
 
 function nextSeq(OperatorWord word) pure returns (uint32) {
@@ -106,6 +131,10 @@ function isPaused(OperatorWord word) pure returns (bool) {
     return OperatorWord.unwrap(word) & PAUSED != 0;
 }
 
+function isKnown(OperatorWord word) pure returns (bool) {
+    return OperatorWord.unwrap(word) & KNOWN != 0;
+}
+
 function number(OperatorWord word) pure returns (uint256) {
     return uint16(OperatorWord.unwrap(word) >> 34);
 }
@@ -118,7 +147,7 @@ function ledger(OperatorWord word) pure returns (Ledger) {
     return Ledger.wrap(OperatorWord.unwrap(word) >> 96);
 }
 
-function withNextSeq(OperatorWord word, uint256 seq) pure returns (OperatorWord) {
+function withNextSeq(OperatorWord word, uint32 seq) pure returns (OperatorWord) {
     return OperatorWord.wrap((OperatorWord.unwrap(word) & ~SEQ) | seq);
 }
 

@@ -12,6 +12,9 @@ from web3 import Web3
 
 TEST = Path(__file__).parent
 
+LATEST = SLOT + 367 * SLOTS_PER_DAY - 1
+"""The last slot that can be traded yet."""
+
 
 def by_ethers(market: Market) -> list[dict[str, Any]]:
     """What ethers makes of all logs of the market."""
@@ -42,8 +45,7 @@ def test_ethers_the_bridge_and_the_contract_tell_what_was_sent(market: Market, n
     market.deposit(pv, 2**40)
     batches = [
         [trade(pv, load, 30, 7), trade(chp, grid, 5, 0, SLOT + 95), trade(load, battery, 1, 0, imbalance=True)],
-        [],
-        [trade(pv, load, 2**32 - 1, 2**63 - 1, 2**32 - 1), trade(grid, chp, 1, 0, 2**32 - 2, imbalance=True)],
+        [trade(pv, load, 2**32 - 1, 2**63 - 1, LATEST), trade(grid, chp, 1, 0, LATEST - 1, imbalance=True)],
         [trade(pv, load, 2**32 - 1, -(2**63), SLOT - SLOTS_PER_DAY), trade(pv, load, 1, -1, SLOT - 1)],
     ]
     roots = [bytes([seq]) * 32 for seq in range(len(batches))]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.market import REPLACE_S, SLOT, TODAY, Artifact, Deploy, Market, refused, trade
+from support.market import REPLACE_S, SLOT, SLOTS_PER_DAY, TODAY, Artifact, Deploy, Market, refused, trade
 from web3 import Web3
 from web3.contract import Contract
 
@@ -119,6 +119,11 @@ class TestCreating:
         for wrong, error, value in refusals:
             with refused(factory.abi, error, value):
                 market.run(create(wrong), sender=market.operator)
+        latest = market.now + 366 * 24 * HOUR + 1
+        with refused(factory.abi, "DeliverByTooFar", latest + 1):
+            market.run(create((*terms[:6], latest + 1)), sender=market.operator)
+        with market.refuses("DayTooFar", TODAY + 367):
+            market.run(create((*terms[:5], slot + 367 * SLOTS_PER_DAY, deliver_by)), sender=market.operator)
         with refused(factory.abi, "ZeroEnergy"):
             market.run(create((trade_id, pv, load, 0, price, slot, deliver_by)), sender=market.operator)
         for caller in (market.admin, market.meter, load, market.stranger):
@@ -176,6 +181,17 @@ class TestCreating:
 
 
 class TestLiving:
+    @pytest.mark.parametrize("by", ["seller", "meter"])
+    def test_with_a_negative_price_the_seller_confirms_not_the_buyer_who_is_paid(
+        self, market: Market, make: Make, terms: Terms, by: str
+    ) -> None:
+        load, pv, *_ = market.actors
+        agreement = make((*terms[:4], -3, *terms[5:]))
+        with refused(AGREEMENT_ABI, "NotConfirmer", load):
+            market.run(agreement.functions.confirmDelivery(), sender=load)
+        market.run(agreement.functions.confirmDelivery(), sender=pv if by == "seller" else market.meter)
+        assert state(agreement) == DELIVERED
+
     @pytest.mark.parametrize("confirmer", ["buyer", "meter"])
     def test_what_was_delivered_is_paid(self, market: Market, make: Make, terms: Terms, confirmer: str) -> None:
         load, pv, *_ = market.actors
@@ -196,7 +212,7 @@ class TestLiving:
 
     def test_with_a_negative_price_the_buyer_is_paid(self, market: Market, make: Make, terms: Terms) -> None:
         agreement = make((*terms[:4], -3, *terms[5:]))
-        market.run(agreement.functions.confirmDelivery(), sender=market.actors[0])
+        market.run(agreement.functions.confirmDelivery(), sender=market.actors[1])
         market.run(agreement.functions.settle(), sender=market.stranger)
         assert market.balances()[:2] == [130, 70]
         assert market.energies()[:2] == [10, 0]

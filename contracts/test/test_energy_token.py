@@ -225,7 +225,6 @@ class TestReceivers:
             held.send("safeBatchTransferFrom", load, refuser, [YESTERDAY], [3], b"", sender=load)
         assert held.view("balanceOf", load, YESTERDAY) == 10
 
-    @pytest.mark.xfail(strict=True, reason="an answer that is no bytes4 reverts without a word")
     def test_a_receiver_that_answers_nothing_is_named(
         self, held: Market, deploy: Deploy, hostile: dict[str, Artifact]
     ) -> None:

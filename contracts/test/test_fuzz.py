@@ -36,7 +36,7 @@ BUGS = (
     Bug(
         "a batch can be settled again",
         "EnergyMarket.sol",
-        "operator.withNextSeq(uint256(seq) + 1)",
+        "operator.withNextSeq(seq + 1)",
         "operator.withNextSeq(seq)",
     ),
     Bug(
@@ -54,8 +54,8 @@ BUGS = (
     Bug(
         "a balance may end below zero",
         "EnergyMarket.sol",
-        "if (uint256(balance) > type(uint96).max) {",
-        "if (balance > int256(uint256(type(uint96).max))) {",
+        "if (takenWei < amountWei) revert InsufficientFunds(account, amountWei - takenWei);",
+        "",
     ),
     Bug(
         "a shortfall can be reported again",
@@ -66,8 +66,8 @@ BUGS = (
     Bug(
         "income from a batch pays no debts",
         "EnergyMarket.sol",
-        "_accounts[account] = word;\n        if (word.owes()) _payDebts(account);",
-        "_accounts[account] = word;",
+        "_credit(account, uint256(gainedWei));\n            _payDebts(account);",
+        "_credit(account, uint256(gainedWei));",
     ),
     Bug(
         "a withdrawal can be had again",

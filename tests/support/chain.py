@@ -34,6 +34,10 @@ ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
 PASSWORD = "for tests only"
 KINDS = {"load": "Load", "pv": "PV", "chp": "CHP", "battery": "Battery", "grid": "Grid"}
 
+Terms = tuple[int, int, int]
+"""Seconds of a slot, until a withdrawal, and until a replacement."""
+TERMS: Terms = (900, 3600, 7200)
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -63,9 +67,11 @@ class Chain:
         self.wait([deployed])
         return contract
 
-    def market(self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int]) -> Contract:
+    def market(
+        self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int], terms: Terms = TERMS
+    ) -> Contract:
         """Deploy EnergyMarket with this operator and these actors (names are kinds), and fund all of them."""
-        contract, deployed = self._deploy()
+        contract, deployed = self._deploy(terms)
         # All in one block: nobody can estimate gas for a contract that does not stand yet.
         sender: TxParams = {"from": self.admin.address, "gas": 2_000_000}
         listed = [(account, list(KINDS).index(name), name) for name, account in actors.items()]
@@ -82,13 +88,13 @@ class Chain:
         self.wait(sent)
         return contract
 
-    def _deploy(self) -> tuple[Contract, HexBytes]:
+    def _deploy(self, terms: Terms = TERMS) -> tuple[Contract, HexBytes]:
         """Send EnergyMarket on its way, to an address that is known before it is there."""
         web3, artifact = self.web3, json.loads(ARTIFACT.read_text())
         nonce = web3.eth.get_transaction_count(self.admin.address, "pending")
         address = get_create_address(HexAddress(HexStr(self.admin.address)), nonce)
         factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        sent = factory.constructor(self.admin.address, 900, 3600, 7200, False).transact(
+        sent = factory.constructor(self.admin.address, *terms, False).transact(
             {"from": self.admin.address, "nonce": nonce}
         )
         return web3.eth.contract(address=address, abi=artifact["abi"]), sent

@@ -215,10 +215,10 @@ class Evm:
             for address, topics, data in computation.get_log_entries()
         )
 
-    def view(self, to: str, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What a function of a contract answers that depends on nothing but storage; or its refusal."""
+    def view(self, to: str, name: str, arguments: tuple[Any, ...], *, timed: bool = False) -> tuple[Any, ...]:
+        """What a function of a contract answers that depends on nothing but storage, and on time if so said."""
         key = (name, (to, *arguments))
-        if (known := self._known.get(key)) is not None:
+        if not timed and (known := self._known.get(key)) is not None:
             return known.value
         self._state.read.clear()
         computation = self._execute(to, to, self.interface.call(name, arguments), 0)

@@ -87,6 +87,11 @@ class Proof:
     link_before: int
     later_digests: tuple[bytes, ...]
 
+    @property
+    def link(self) -> int:
+        """The one of the batch itself."""
+        return linked(self.link_before, digest_of(self.seq, self.readings_root, bytes(Web3.keccak(self.batch))))
+
     def packed(self) -> tuple[Any, ...]:
         return self.operator, self.seq, self.readings_root, self.batch, self.link_before, list(self.later_digests)
 
@@ -138,10 +143,28 @@ class Market:
     ) -> TxReceipt:
         return self.settle_bytes(seq, encode_batch(trades), readings_root, sender)
 
+    def settle_any(self, seq: int, sender: str | None = None) -> TxReceipt:
+        """Settle a trade of no consequence."""
+        load, pv, *_ = self.actors
+        return self.settle(seq, [trade(pv, load)], sender=sender)
+
     def settle_bytes(
         self, seq: int, batch: bytes, readings_root: bytes = NO_ROOT, sender: str | None = None
     ) -> TxReceipt:
         return self.send("settleBatch", seq, readings_root, batch, sender=sender or self.operator)
+
+    def register(self, count: int, wei: int) -> list[str]:
+        """Register actors with this much money each, ascending."""
+        accounts = [Web3.to_checksum_address((2**150 + number).to_bytes(20)) for number in range(count)]
+        self.send("registerActors", [(account, 0, f"house {place}") for place, account in enumerate(accounts)])
+        for account in accounts:
+            self.deposit(account, wei)
+        return accounts
+
+    def replace(self, account: str, by: str) -> None:
+        self.send("requestReplacement", account, by)
+        self.travel(self.now + REPLACE_S)
+        self.send("replaceActor", account)
 
     def deposit(self, account: str, wei: int) -> TxReceipt:
         return self.send("depositFor", account, wei=wei)

@@ -18,6 +18,7 @@ from support.evm import Event, Evm, Interface, Outcome, Refusal, checksum
 from support.market_model import (
     COMMITTED,
     DAY_S,
+    DAYS_AHEAD,
     DELIVERED,
     NOBODY,
     Claim,
@@ -245,7 +246,7 @@ class Fuzz:
         elif self.random.random() < 0.2:
             days.add(self.random.choice(sorted(self.days)))
         for to, view, arguments, expected in self._views(days, everything=everything):
-            observed = self.evm.view(to, view, arguments)
+            observed = self.evm.view(to, view, arguments, timed=view == "spendableWei")
             if observed != expected:
                 self._fail(f"{view}{arguments} is {observed} and should be {expected}")
         self._hold(days, named)
@@ -256,6 +257,9 @@ class Fuzz:
             yield market, "weiOf", (account,), (model.wei[account],)
             yield market, "owedWei", (account,), (model.owed(account),)
             yield market, "withdrawalOf", (account,), model.withdrawal[account]
+            # It depends on the time, so that each answer has to be asked for.
+            if everything or self.random.random() < 0.05:
+                yield market, "spendableWei", (account,), (model.spendable(account),)
             for day in days:
                 yield market, "balanceOf", (account, day), (model.held[account, day],)
         for day in days:
@@ -376,9 +380,10 @@ class Fuzz:
             (9, self._settle_wrongly),
             (14, self._shortfall),
             (4, self._fund),
-            (4, self._ask_for_money),
-            (4, self._withdraw),
+            (6, self._ask_for_money),
+            (6, self._withdraw),
             (1, self._settle_debts),
+            (3, self._keep_link),
             (4, self._close),
             (5, self._transfer),
             (4, self._retire),
@@ -469,8 +474,9 @@ class Fuzz:
             case 2:
                 batch = replace(batch, surplus=random.randbytes(random.choice((1, 17, 19))))
             case 3:
-                # Trades nobody has: nothing is wrong with that, accounts without any neither.
                 batch = replace(batch, trades=(), accounts=random.choice((batch.accounts, ())))
+                if random.random() < 0.5:
+                    batch = pack(self._trades(self.today + random.choice((DAYS_AHEAD, DAYS_AHEAD + 1)), 0))
             case 4 | 5 | 6:
                 batch = self._with_wrong_accounts(batch)
             case _:
@@ -523,8 +529,11 @@ class Fuzz:
         link = 0
         for earlier in chain[:place]:
             link = linked(link, digest_of(earlier.seq, earlier.root, earlier.batch.raw()))
-        later = tuple(digest_of(one.seq, one.root, one.batch.raw()) for one in chain[place + 1 :])
         logged = chain[place]
+        day = logged.batch.first_slot * SLOT_S // DAY_S
+        kept = [one for one in self._kept_places(self.number[logged.operator], day) if one > place]
+        end = self.random.choice((len(chain), *kept))
+        later = tuple(digest_of(one.seq, one.root, one.batch.raw()) for one in chain[place + 1 : end])
         claim = Claim(logged.operator, logged.seq, logged.root, logged.batch, link, later)
         return claim, self.random.randrange(max(len(logged.batch.trades), 1))
 
@@ -595,15 +604,51 @@ class Fuzz:
 
     def _ask_for_money(self) -> None:
         account = self.anybody()
-        wei = self.random.choice((0, 1, 5000, self.model.wei[account] // 2, self.model.wei[account], 2**96 - 1))
+        has = self.model.wei[account]
+        wei = self.random.choice((0, 1, 5000, has // 2, has, has, has, has + 1, 2**96 - 1))
         self._call(account, "requestWithdraw", [wei], lambda: self.model.request_withdraw(account, wei))
 
     def _withdraw(self) -> None:
         account = self.anybody()
-        due = [one for one in self.actors() if self.model.withdrawal[one][0]]
-        if due and self.random.random() < 0.8:
+        asked = [one for one in self.actors() if self.model.withdrawal[one][0]]
+        due = [one for one in asked if self.model.withdrawal[one][1] <= self.model.now < self.model.lapses_at(one)]
+        if due and self.random.random() < 0.9:
             account = self.random.choice(due)
+        elif asked and self.random.random() < 0.2:
+            account = self.random.choice(asked)
         self._call(account, "withdraw", [], lambda: self.model.withdraw(account))
+
+    def _keep_link(self) -> None:
+        """Keep the end of a chain, or prove an earlier link of it."""
+        random = self.random
+        places = [place for place, chain in self.chains.items() if chain]
+        if not places or random.random() < 0.1:
+            key, day = random.choice((self.stranger, *self.number)), random.choice(sorted(self.days))
+            self._call(self.stranger, "keepLink", [key, day], lambda: self.model.keep_link(key, day))
+            return
+        number, day = random.choice(places)
+        chain = self.chains[number, day]
+        key = chain[-1].operator
+        if random.random() < 0.4:
+            self._call(self.stranger, "keepLink", [key, day], lambda: self.model.keep_link(key, day))
+            return
+        digests = [digest_of(one.seq, one.root, one.batch.raw()) for one in chain]
+        first = random.randrange(len(chain) + 1)
+        last = random.choice((len(chain), *self._kept_places(number, day), random.randint(first, len(chain))))
+        link = 0
+        for digest in digests[:first]:
+            link = linked(link, digest)
+        link ^= random.random() < 0.1
+        later = tuple(digests[first:last])
+        self._call(
+            self.stranger,
+            "proveLinks",
+            [key, day, link, list(later)],
+            lambda: self.model.prove_links(key, day, link, later),
+        )
+
+    def _kept_places(self, number: int, day: int) -> list[int]:
+        return [place for (*where, place), yes in self.model.kept.rows.items() if yes and where == [number, day]]
 
     def _settle_debts(self) -> None:
         account = self.anybody()
@@ -684,7 +729,7 @@ class Fuzz:
     def _change_operator(self) -> None:
         """Somebody is forbidden for a while, or appointed; a key that was rotated away cannot be."""
         if self.random.random() < 0.4:
-            self._set_operator(self.random.choice(self.keys()), allowed=False)
+            self._set_operator(self.random.choice((*self.keys(), self.stranger)), allowed=False)
         else:
             self._set_operator(self.random.choice([*self.model.operator.rows, self.meter_now]), allowed=True)
 
@@ -757,8 +802,8 @@ class Fuzz:
             buyer=buyer,
             energy_wh=random.choice((0, 1, 50, 400, 400)),
             price=random.choice((0, 3, 20, 20, -4, 10**6)),
-            slot=self._any_day() * SLOTS + random.randrange(SLOTS),
-            deliver_by=self.evm.now + random.choice((0, 600, 7200, 90_000)),
+            slot=(self._any_day() + random.choice((0,) * 12 + (400,))) * SLOTS + random.randrange(SLOTS),
+            deliver_by=self.evm.now + random.choice((0, 600, 7200, 7200, 90_000, 366 * DAY_S, 366 * DAY_S + 1)),
         )
         if self.agreements and random.random() < 0.1:
             agreement = self.model.agreement[random.choice(self.agreements)]

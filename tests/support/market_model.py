@@ -20,6 +20,9 @@ from support.evm import Event, Outcome, Refusal, checksum, to_bytes
 NOBODY = checksum(bytes(20))
 DAY_S = 86_400
 DEBTS_PAID_AT_ONCE = 8
+MOST_OPERATORS = 256
+DAYS_AHEAD = 366
+LONGEST_AGREEMENT_S = 366 * DAY_S
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -177,6 +180,7 @@ class Model:
         self.sold: Table[tuple[int, int], int] = Table(undo, 0)
         self.digests: Table[tuple[int, int], tuple[bytes, ...]] = Table(undo, ())
         self.link: Table[tuple[int, int], int] = Table(undo, 0)
+        self.kept: Table[tuple[int, int, int], bool] = Table(undo, False)
         self.settled: Table[tuple[int, int], tuple[bytes, Packed, int, int] | None] = Table(undo, None)
         self.short: Table[tuple[int, int, int], int] = Table(undo, 0)
         self.day: Table[int, Day] = Table(undo, Day())
@@ -223,6 +227,13 @@ class Model:
     def owed(self, account: str) -> int:
         return sum(amount for _, amount in self.debts[account])
 
+    def lapses_at(self, account: str) -> int:
+        return self.withdrawal[account][1] + self.withdraw_s
+
+    def spendable(self, account: str) -> int:
+        wanted = self.withdrawal[account][0] if self.now < self.lapses_at(account) else 0
+        return max(self.wei[account] - self.owed(account) - wanted, 0)
+
     def traded(self, day: int) -> int:
         numbers = range(len(self.key.rows))
         return self.day[day].agreed + sum(self.sold[number, day] for number in numbers)
@@ -237,15 +248,37 @@ class Model:
         require(total < 2**96, "TooMuch", account, total)
         self.wei[account] = total
 
+    def _debit(self, account: str, amount: int) -> int:
+        taken = min(amount, self.wei[account])
+        self.wei[account] -= taken
+        wanted, due_at = self.withdrawal[account]
+        self.withdrawal[account] = (min(wanted, self.wei[account]), due_at)
+        return taken
+
+    def _spend(self, account: str, amount: int) -> None:
+        self._pay_debts(account)
+        taken = 0 if self.debts[account] else self._debit(account, amount)
+        require(taken == amount, "InsufficientFunds", account, amount - taken)
+
+    def _owe(self, payer: str, payee: str, amount: int) -> None:
+        debts = list(self.debts[payer])
+        creditors = [self.current(creditor) for creditor, _ in debts]
+        if payee in creditors:
+            place = creditors.index(payee)
+            debts[place] = payee, debts[place][1] + amount
+        else:
+            debts.append((payee, amount))
+        self.debts[payer] = tuple(debts)
+        self.say("Owed", payer, payee, amount)
+
     def _pay_debts(self, account: str) -> None:
         for _ in range(DEBTS_PAID_AT_ONCE):
             if not self.debts[account]:
                 return
             (creditor, amount), *rest = self.debts[account]
-            paid = min(amount, self.wei[account])
+            paid = self._debit(account, amount)
             if paid == 0:
                 return
-            self.wei[account] -= paid
             creditor = self.current(creditor)
             self._credit(creditor, paid)
             self.say("DebtPaid", account, creditor, paid)
@@ -255,6 +288,9 @@ class Model:
     def deposit_for(self, sender: str, account: str, amount: int) -> None:
         require(self.actor[account], "NotAnActor", account)
         require(amount, "ZeroAmount")
+        total = self.wallet[self.market] + amount
+        require(total < 2**96, "MarketIsFull", total)
+        self.wallet[self.market] = total
         self.wallet[sender] -= amount
         self._credit(account, amount)
         self.say("Deposited", account, sender, amount)
@@ -262,6 +298,8 @@ class Model:
 
     def request_withdraw(self, sender: str, amount: int) -> None:
         require(self.actor[sender], "NotAnActor", sender)
+        missing = amount - self.wei[sender]
+        require(missing <= 0, "InsufficientFunds", sender, missing)
         self.withdrawal[sender] = (amount, self.now + self.withdraw_s)
         self.say("WithdrawalRequested", sender, amount, self.now + self.withdraw_s)
 
@@ -269,13 +307,15 @@ class Model:
         wanted, due_at = self.withdrawal[sender]
         require(wanted, "ZeroAmount")
         require(self.now >= due_at, "NotDue", due_at)
+        require(self.now < self.lapses_at(sender), "Lapsed", self.lapses_at(sender))
         self._pay_debts(sender)
         require(not self.debts[sender], "InDebt", sender)
-        amount = min(wanted, self.wei[sender])
+        amount, _ = self.withdrawal[sender]
         require(amount, "InsufficientFunds", sender, wanted)
         self.withdrawal[sender] = (0, 0)
         self.wei[sender] -= amount
         self.wallet[sender] += amount
+        self.wallet[self.market] -= amount
         self.say("Withdrawn", sender, amount)
         require(sender not in self.refuses_money, "WithdrawalFailed", sender)
 
@@ -299,14 +339,17 @@ class Model:
 
     def set_operator(self, sender: str, operator: str, allowed: bool) -> None:
         self._only_admin(sender)
-        if allowed and not self._is_current(operator):
+        if not self._is_current(operator):
+            require(allowed, "NotOperator", operator)
             self._new_operator(operator)
             number = len(self.key.rows)
+            require(number < MOST_OPERATORS, "TooManyOperators")
             self.key[number] = operator
             self.operator[operator] = Operator(number, allowed, 0)
         require(not allowed or operator != self.one["meter"], "OperatorIsMeter", operator)
-        if (known := self.operator[operator]) is not None:
-            self.operator[operator] = Operator(known.number, allowed, known.seq)
+        known = self.operator[operator]
+        assert known is not None
+        self.operator[operator] = Operator(known.number, allowed, known.seq)
         self.say("OperatorSet", operator, allowed)
 
     def rotate_operator(self, sender: str, before: str, operator: str) -> None:
@@ -398,6 +441,9 @@ class Model:
 
     # Settlement.
 
+    def _near(self, day: int) -> None:
+        require(day <= self.now // DAY_S + DAYS_AHEAD, "DayTooFar", day)
+
     def settle(self, sender: str, seq: int, root: bytes, batch: Packed) -> None:
         operator = self.operator[sender]
         require(operator is not None and operator.allowed, "NotOperator", sender)
@@ -406,7 +452,9 @@ class Model:
         require(seq == operator.seq, "WrongSequence", operator.seq, seq)
         raw = batch.raw()
         require(len(batch.surplus) % 18 == 0, "WrongLength", len(raw))
+        require(batch.trades, "NoTrades")
         day = self.day_of(batch.first_slot)
+        self._near(day)
         self.say("BatchSettled", sender, seq, keccak(raw), root, raw)
 
         gained = [0] * len(batch.accounts)
@@ -419,19 +467,21 @@ class Model:
             gained[seller] += energy_wh * price
             gained[buyer] -= energy_wh * price
             bought[buyer] += energy_wh
+        late = all(offset % 2 for *_, offset in batch.trades)
+        require(late or not self.day[day].closed, "DayIsClosed", day)
         before = NOBODY
         for index, account in enumerate(batch.accounts):
             require(to_bytes(account) > to_bytes(before), "AccountsNotAscending", index)
             before = account
             require(self.actor[account], "NotAnActor", account)
-            total = self.wei[account] + gained[index]
-            require(total >= 0, "InsufficientFunds", account, -total)
-            require(total < 2**96, "TooMuch", account, total)
-            self.wei[account] = total
+            if gained[index] < 0:
+                self._spend(account, -gained[index])
+            else:
+                self._credit(account, gained[index])
+                self._pay_debts(account)
             if bought[index]:
                 self.held[account, day] += bought[index]
                 self.say("TransferSingle", sender, NOBODY, account, day, bought[index])
-            self._pay_debts(account)
 
         place = operator.number, day
         digest = digest_of(seq, root, raw)
@@ -447,6 +497,35 @@ class Model:
     def _only_meter(self, sender: str) -> None:
         require(sender == self.one["meter"], "NotMeter", sender)
 
+    def _leads_on(self, number: int, day: int, place: int, digests: tuple[bytes, ...]) -> bool:
+        """Whether digests are those of the batches from a place on, up to the last one or to a link that is kept."""
+        end = place + len(digests)
+        if digests != self.digests[number, day][place:end]:
+            return False
+        return end == len(self.digests[number, day]) or self.kept[number, day, end]
+
+    def _keep(self, operator: str, number: int, day: int, place: int, link: int) -> None:
+        self.kept[number, day, place] = True
+        self.say("LinkKept", operator, day, link)
+
+    def keep_link(self, operator: str, day: int) -> None:
+        known = self.operator[operator]
+        require(known is not None, "NotOperator", operator)
+        assert known is not None
+        place = known.number, day
+        self._keep(operator, *place, len(self.digests[place]), self.link[place])
+
+    def prove_links(self, operator: str, day: int, link: int, later: tuple[bytes, ...]) -> None:
+        known = self.operator[operator]
+        require(known is not None, "NotOperator", operator)
+        assert known is not None
+        links = [0]
+        for digest in self.digests[known.number, day]:
+            links.append(linked(links[-1], digest))
+        proven = link in links and self._leads_on(known.number, day, links.index(link), later)
+        require(proven, "NotLinked", operator, day, link)
+        self._keep(operator, known.number, day, links.index(link), link)
+
     def report_shortfall(self, sender: str, claim: Claim, index: int, energy_wh: int) -> None:
         self._only_meter(sender)
         require(energy_wh, "ZeroEnergy", index)
@@ -454,9 +533,10 @@ class Model:
         number = -1 if operator is None else operator.number
         settled = self.settled[number, claim.seq]
         day = self.day_of(claim.batch.first_slot)
-        proven = settled is not None and (claim.root, claim.batch, claim.link_before, claim.later) == (
-            *settled[:3],
-            self.digests[number, day][settled[3] + 1 :],
+        proven = (
+            settled is not None
+            and (claim.root, claim.batch, claim.link_before) == settled[:3]
+            and self._leads_on(number, day, settled[3] + 1, claim.later)
         )
         require(proven, "NotSettled", claim.operator, claim.seq)
         require(not self.day[day].closed, "DayIsClosed", day)
@@ -471,28 +551,28 @@ class Model:
 
         bought_by = claim.batch.accounts[buyer_place]
         seller, buyer = self.current(claim.batch.accounts[seller_place]), self.current(bought_by)
-        here = min(energy_wh, self.held[buyer, day])
-        for holder, part in (buyer, here), (bought_by, energy_wh - here):
-            if part:
-                missing = part - self.held[holder, day]
-                require(missing <= 0, "InsufficientEnergy", holder, day, missing)
+        left, holder = energy_wh, bought_by
+        while left:
+            if part := min(left, self.held[holder, day]):
                 self.held[holder, day] -= part
                 self.say("TransferSingle", sender, holder, NOBODY, day, part)
+            left -= part
+            holder = self.replaced_by[holder]
+            assert not left or holder != NOBODY, "energy of an open day is gone"
 
         payer, payee = (seller, buyer) if price >= 0 else (buyer, seller)
         due = energy_wh * abs(price)
-        paid = min(due, self.wei[payer])
-        self.wei[payer] -= paid
+        self._pay_debts(payer)
+        paid = 0 if self.debts[payer] else self._debit(payer, due)
         self._credit(payee, paid)
         if paid < due:
-            self.debts[payer] = (*self.debts[payer], (payee, due - paid))
-            self.say("Owed", payer, payee, due - paid)
+            self._owe(payer, payee, due - paid)
         self._pay_debts(payee)
         self.say("ShortfallReported", claim.operator, claim.seq, index, energy_wh, payer, payee, paid, due - paid)
 
     def close_day(self, sender: str, day: int) -> None:
         self._only_meter(sender)
-        require(self.now >= (day + 1) * DAY_S, "DayIsNotOver", day)
+        require(day < self.now // DAY_S, "DayIsNotOver", day)
         was = self.day[day]
         require(not was.closed, "DayIsClosed", day)
         self.day[day] = Day(was.agreed, was.short, was.retired, closed=True)
@@ -507,6 +587,7 @@ class Model:
     def _take(self, sender: str, account: str, day: int, energy_wh: int) -> None:
         require(sender == account or self.approved[account, sender], "NotApproved", account, sender)
         require(self.day[day].closed, "DayIsOpen", day)
+        require(self.replaced_by[account] == NOBODY, "WasReplaced", account)
         missing = energy_wh - self.held[account, day]
         require(missing <= 0, "InsufficientEnergy", account, day, missing)
         self.held[account, day] -= energy_wh
@@ -548,13 +629,15 @@ class Model:
         require(terms.seller != terms.buyer, "SelfTrade", terms.seller)
         require(terms.energy_wh, "ZeroEnergy")
         require(terms.deliver_by > self.now, "DeliverByIsOver", terms.deliver_by)
+        require(terms.deliver_by <= self.now + LONGEST_AGREEMENT_S, "DeliverByTooFar", terms.deliver_by)
         payer = terms.buyer if terms.price >= 0 else terms.seller
         amount = terms.energy_wh * abs(terms.price)
         require(not self.one["paused"], "Paused")
         require(self.accepts[payer], "AgreementsNotAccepted", payer)
-        missing = amount - self.wei[payer]
-        require(missing <= 0, "InsufficientFunds", payer, missing)
-        self.wei[payer] -= amount
+        day = self.day_of(terms.slot)
+        self._near(day)
+        require(not self.day[day].closed, "DayIsClosed", day)
+        self._spend(payer, amount)
         self.commitment[address] = (payer, amount)
         self.agreement[address] = Agreement(terms, COMMITTED)
         self.say("Committed", address, payer, amount)
@@ -581,7 +664,9 @@ class Model:
 
     def confirm_delivery(self, sender: str, address: str) -> None:
         agreement = self._in_state(address, COMMITTED)
-        may = sender in {self.current(agreement.terms.buyer), self.one["meter"]}
+        terms = agreement.terms
+        payer = terms.buyer if terms.price >= 0 else terms.seller
+        may = sender in {self.current(payer), self.one["meter"]}
         require(may, "NotConfirmer", sender)
         require(self.now <= agreement.terms.deliver_by, "TooLate", agreement.terms.deliver_by)
         self._become(address, agreement, DELIVERED)
