@@ -22,25 +22,26 @@ from energy_bridge.merkle import merkle_root
 from energy_bridge.model import BatchState, Trade
 from energy_bridge.store import Store
 from eth_account import Account
-from support.chain import ARTIFACT, KINDS, Chain, free_port, one_sealer, settled_batches, write_keystore
+from support.chain import ARTIFACT, KINDS, TERMS, Chain, Terms, free_port, one_sealer, settled_batches, write_keystore
 from support.network import wait_until
 from web3 import Web3
 from web3.contract import Contract
 
 ETHER = 10**18
+FIRST_SLOT = int(time.time()) // 86_400 * 96
 
 
 class Bridge:
     """A bridge process with its folder, on a market of its own."""
 
-    def __init__(self, directory: Path, chain: Chain, *, deposit_wei: int = ETHER) -> None:
+    def __init__(self, directory: Path, chain: Chain, *, deposit_wei: int = ETHER, terms: Terms = TERMS) -> None:
         self.directory = directory
         operator = Account.create()
         write_keystore(operator, directory / "operator/keystore", directory / "operator/password")
         self.operator: str = operator.address
         self.actors: dict[str, str] = {name: Account.create().address for name in KINDS}
         self.market: Contract = chain.market(
-            operator=self.operator, actors=self.actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei)
+            operator=self.operator, actors=self.actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei), terms=terms
         )
         self.port = free_port(socket.SOCK_DGRAM)
         self.config = directory / "config.json"
@@ -63,7 +64,7 @@ class Bridge:
                         name: {"address": address, "kind": KINDS[name]} for name, address in self.actors.items()
                     },
                     "source_keys": str(self.keys),
-                    "slot_s": 900,
+                    "slot_s": terms[0],
                     "grace_s": 5,
                     "confirmations": 3,
                     "poll_s": 0.2,
@@ -165,7 +166,7 @@ def assert_the_log_has_it_all(bridge: Bridge) -> None:
 
 
 def test_a_played_stretch_is_settled_with_the_right_balances(bridge: Bridge) -> None:
-    assert bridge.simulate(slots=6, start_slot=1994976).wait(timeout=90) == 0
+    assert bridge.simulate(slots=6, start_slot=FIRST_SLOT).wait(timeout=90) == 0
     report = bridge.report
     assert (report["sent"], report["stored"], report["settled"]) == (30, 30, 30)
     assert_settled_once(bridge, report)
@@ -191,7 +192,7 @@ def test_a_played_stretch_is_settled_with_the_right_balances(bridge: Bridge) -> 
 
 @pytest.mark.parametrize("pause_s", [0.0, 1.5])
 def test_every_acknowledged_reading_settles_once_though_the_bridge_is_killed(bridge: Bridge, pause_s: float) -> None:
-    player = bridge.simulate(slots=3, start_slot=1994976)
+    player = bridge.simulate(slots=3, start_slot=FIRST_SLOT)
     wait_until("all are stored", lambda: _stored(bridge) == 15, 20)
     time.sleep(pause_s)  # where in its work the bridge dies is what is varied
     bridge.stop(signal.SIGKILL)
@@ -215,7 +216,7 @@ def test_a_slot_that_an_actor_cannot_pay_is_refused_with_the_reason(tmp_path: Pa
     poor = Bridge(tmp_path, chain, deposit_wei=1)
     poor.start()
     try:
-        assert poor.simulate(slots=1, start_slot=1994976).wait(timeout=60) == 1
+        assert poor.simulate(slots=1, start_slot=FIRST_SLOT).wait(timeout=60) == 1
         assert {reading["status"] for reading in poor.report["readings"]} == {"refused"}
         assert "InsufficientFunds(account=0x" in poor.report["readings"][0]["reason"]
         assert poor.trades() == []
@@ -226,7 +227,7 @@ def test_a_slot_that_an_actor_cannot_pay_is_refused_with_the_reason(tmp_path: Pa
 def test_a_batch_waits_while_the_market_is_paused(bridge: Bridge, chain: Chain) -> None:
     pause = bridge.market.functions.setPaused
     chain.wait([pause(True).transact({"from": chain.admin.address})])
-    player = bridge.simulate(slots=1, start_slot=1994976)
+    player = bridge.simulate(slots=1, start_slot=FIRST_SLOT)
     wait_until("it says why", lambda: "takes no batch now: Paused()" in bridge.log.read_text(), 30)
     assert bridge.status()["batches"]["BATCHED"] == 1
     chain.wait([pause(False).transact({"from": chain.admin.address})])
@@ -234,8 +235,26 @@ def test_a_batch_waits_while_the_market_is_paused(bridge: Bridge, chain: Chain) 
     assert_settled_once(bridge, bridge.report)
 
 
+def test_a_batch_of_an_actor_that_got_another_account_settles_with_that(tmp_path: Path, chain: Chain) -> None:
+    bridge = Bridge(tmp_path, chain, terms=(3, 3, 3))
+    market, admin = bridge.market.functions, chain.admin.address
+    successor = Account.create().address
+    chain.wait([market.requestReplacement(bridge.actors["pv"], successor).transact({"from": admin})])
+    due_at = chain.web3.eth.get_block("latest")["timestamp"] + 3
+    wait_until("it is due", lambda: chain.web3.eth.get_block("latest")["timestamp"] >= due_at, 30)
+    chain.wait([market.replaceActor(bridge.actors["pv"]).transact({"from": admin})])
+    bridge.start()
+    try:
+        assert bridge.simulate(slots=1, start_slot=FIRST_SLOT + 48).wait(timeout=60) == 0, bridge.log.read_text()
+        bridge.actors["pv"] = successor
+        assert_settled_once(bridge, bridge.report)
+        assert_the_log_has_it_all(bridge)
+    finally:
+        bridge.stop(signal.SIGTERM)
+
+
 def test_a_lost_database_is_noticed_before_anything_is_settled_again(bridge: Bridge) -> None:
-    assert bridge.simulate(slots=1, start_slot=1994976).wait(timeout=60) == 0
+    assert bridge.simulate(slots=1, start_slot=FIRST_SLOT).wait(timeout=60) == 0
     settled = len(bridge.trades())
     bridge.stop(signal.SIGTERM)
     for path in bridge.directory.glob("bridge.sqlite*"):
@@ -253,7 +272,7 @@ def test_readings_that_come_while_the_node_is_away_settle_when_it_is_back(tmp_pa
         chain.node.process.send_signal(signal.SIGSTOP)
         try:
             bridge.start()
-            player = bridge.simulate(slots=2, start_slot=1994976)
+            player = bridge.simulate(slots=2, start_slot=FIRST_SLOT)
             wait_until("all are stored", lambda: _stored(bridge) == 10, 30)
         finally:
             chain.node.process.send_signal(signal.SIGCONT)

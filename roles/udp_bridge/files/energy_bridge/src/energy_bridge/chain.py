@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError, MismatchError, Receipt, Signed, WouldRevertError
 
 __all__ = ["MarketChain", "read_abi", "read_operator"]
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10
 # A fee that holds while the base fee multiplies by ten; only the base fee and the tip are ever paid.
@@ -120,24 +123,10 @@ class MarketChain:
     async def sign(self, *, seq: int, nonce: int, readings_root: bytes, trades: Sequence[Trade]) -> Signed:
         """Sign a batch without sending it; raises WouldRevertError when the contract would never take it."""
         self._actors_are_there(trades)
-        batch = encode_batch(
-            [
-                BatchTrade(
-                    self._accounts[trade.seller],
-                    self._accounts[trade.buyer],
-                    trade.energy_wh,
-                    trade.price_wei_per_wh,
-                    trade.slot,
-                )
-                for trade in trades
-            ]
-        )
-        call = self._contract.functions.settleBatch(seq, readings_root, batch)
         sender = {"from": self._operator.address}
         with self._talking():
             try:
-                await call.call(sender)
-                gas = await call.estimate_gas(sender)
+                call, gas = await self._call_for(seq, readings_root, trades)
             except ContractLogicError as error:
                 reason = self._reason(error)
                 if reason.startswith(PASSING):
@@ -157,6 +146,31 @@ class MarketChain:
             )
         signed = self._operator.sign_transaction(transaction)
         return Signed(raw=bytes(signed.raw_transaction), transaction=signed.hash.to_0x_hex())
+
+    async def _call_for(self, seq: int, readings_root: bytes, trades: Sequence[Trade]) -> tuple[Any, int]:
+        """The call that settles a batch, and its gas; raises ContractLogicError when the contract refuses it."""
+        try:
+            return await self._tried(seq, readings_root, _batch(trades, self._accounts))
+        except ContractLogicError as error:
+            if not self._reason(error).startswith("NotAnActor"):
+                raise
+            names = {name for trade in trades for name in (trade.seller, trade.buyer)}
+            accounts = {name: await self._current(self._accounts[name]) for name in names}
+            if all(accounts[name] == self._accounts[name] for name in names):
+                raise
+        # Not remembered: a fork may take the replacement back.
+        log.warning("batch_with_replaced_accounts seq=%d", seq)
+        return await self._tried(seq, readings_root, _batch(trades, accounts))
+
+    async def _tried(self, seq: int, readings_root: bytes, batch: bytes) -> tuple[Any, int]:
+        call = self._contract.functions.settleBatch(seq, readings_root, batch)
+        sender = {"from": self._operator.address}
+        await call.call(sender)
+        return call, await call.estimate_gas(sender)
+
+    async def _current(self, account: str) -> str:
+        """The account that the market has in the place of one."""
+        return to_checksum_address(await self._contract.functions.currentAccount(account).call())
 
     async def send(self, raw: bytes) -> None:
         """Hand a signed transaction to the node; that the node knows it already is no error."""
@@ -203,6 +217,17 @@ class MarketChain:
             return str(entry["name"])
         named = (f"{argument['name']}={value}" for argument, value in zip(entry["inputs"], values, strict=True))
         return f"{entry['name']}({', '.join(named)})"
+
+
+def _batch(trades: Sequence[Trade], accounts: Mapping[str, str]) -> bytes:
+    return encode_batch(
+        [
+            BatchTrade(
+                accounts[trade.seller], accounts[trade.buyer], trade.energy_wh, trade.price_wei_per_wh, trade.slot
+            )
+            for trade in trades
+        ]
+    )
 
 
 def _selector(entry: Any) -> str:
