@@ -38,7 +38,7 @@ KINDS = ("Load", "PV", "CHP", "Battery", "Grid")
 """In the order of the contract's numbers."""
 
 LARGEST_WEI = 2**96 - 1
-"""What the market can hold for one account."""
+"""What the market can hold, for all accounts together."""
 
 NOBODY = Web3.to_checksum_address("0x" + "00" * 20)
 
@@ -66,7 +66,7 @@ class MarketError(CliqueError):
 
 @dataclass(frozen=True)
 class Actor:
-    """An actor as it is registered, all that was ever deposited for it, and what it has left, in wei."""
+    """An actor as it is registered, all that was ever deposited for it, and what it has left to spend, in wei."""
 
     account: str
     name: str
@@ -206,7 +206,7 @@ def observe(market: Contract, admin: str, wanted: Wanted, *, from_block: int) ->
         ],
     )
     registered = _ask(web3, [functions.actorAt(place) for place in range(count)])
-    balances = _ask(web3, [functions.weiOf(account) for account, _, _ in registered])
+    balances = _ask(web3, [functions.spendableWei(account) for account, _, _ in registered])
     rotations = [] if allowed else events.OperatorRotated().get_logs(from_block=from_block)
     return State(
         tuple(
