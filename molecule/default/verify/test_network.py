@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -32,19 +31,23 @@ from leaks import (
     leaks,
 )
 from ports import check_closed, firewall_rule
-from trades import check_a_datagram_becomes_a_trade, check_a_stranger_is_not_heard
+from trades import check_a_datagram_becomes_a_trade, check_a_stranger_is_not_heard, first_free_slot
 
 CHECKOUT = Path(__file__).parents[3]
 CANARY = "/var/lib/clique/canary.key"
 # Of the network's own ports none is so high.
 ODD_PORT = 47113
-# Others than those of an earlier session, and none further ahead than the market trades.
-SLOTS = count(int(time.time()) // 900 + int(time.time()) % 30_000)
 
 
 @pytest.fixture(scope="session")
 def network() -> Network:
     return Network.from_environment()
+
+
+@pytest.fixture(scope="session")
+def slots(network: Network) -> Iterator[int]:
+    """Slots that nobody traded yet, one after the other."""
+    return count(first_free_slot(network))
 
 
 def test_every_signer_seals(network: Network) -> None:
@@ -150,28 +153,28 @@ def test_an_open_port_is_noticed(network: Network) -> None:
         check_closed(network.neighbour, [sealer], but=[])
 
 
-def test_a_datagram_becomes_a_trade(network: Network) -> None:
-    check_a_datagram_becomes_a_trade(network, next(SLOTS))
+def test_a_datagram_becomes_a_trade(network: Network, slots: Iterator[int]) -> None:
+    check_a_datagram_becomes_a_trade(network, next(slots))
 
 
-def test_a_datagram_that_becomes_no_trade_is_noticed(network: Network) -> None:
+def test_a_datagram_that_becomes_no_trade_is_noticed(network: Network, slots: Iterator[int]) -> None:
     with (
         firewall_rule(network.gateway, f"udp dport {network.bridge_port} drop"),
         pytest.raises(AssertionError, match="only this was answered"),
     ):
-        check_a_datagram_becomes_a_trade(network, next(SLOTS), periods=1)
+        check_a_datagram_becomes_a_trade(network, next(slots), periods=1)
 
 
-def test_a_stranger_is_not_heard(network: Network) -> None:
-    check_a_stranger_is_not_heard(network, next(SLOTS))
+def test_a_stranger_is_not_heard(network: Network, slots: Iterator[int]) -> None:
+    check_a_stranger_is_not_heard(network, next(slots))
 
 
-def test_a_stranger_that_is_heard_is_noticed(network: Network) -> None:
+def test_a_stranger_that_is_heard_is_noticed(network: Network, slots: Iterator[int]) -> None:
     with (
         firewall_rule(network.gateway, f"udp dport {network.bridge_port} accept"),
         pytest.raises(AssertionError, match="the neighbour"),
     ):
-        check_a_stranger_is_not_heard(network, next(SLOTS))
+        check_a_stranger_is_not_heard(network, next(slots))
 
 
 def test_a_changed_genesis_is_refused_and_nothing_is_lost(network: Network, tmp_path: Path) -> None:
@@ -238,7 +241,7 @@ def test_a_killed_geth_and_a_restarted_host_come_back(network: Network) -> None:
     assert killed.run("systemctl", "show", "--property=MainPID", "--value", "clique-geth") != before
 
 
-def test_after_a_power_cut_all_come_back_and_nothing_is_lost(network: Network) -> None:
+def test_after_a_power_cut_all_come_back_and_nothing_is_lost(network: Network, slots: Iterator[int]) -> None:
     keys, block, since = fingerprints(network), final_block(network), head(network.gateway)
     names = [host.container for host in network.hosts.values()]
     docker("kill", *names)
@@ -247,7 +250,7 @@ def test_after_a_power_cut_all_come_back_and_nothing_is_lost(network: Network) -
     check_every_signer_seals(network, since=since)
     check_keys_are_kept(network, keys)
     check_block_is_kept(network, *block)
-    check_a_datagram_becomes_a_trade(network, next(SLOTS))
+    check_a_datagram_becomes_a_trade(network, next(slots))
 
 
 def test_no_secret_is_shown(network: Network) -> None:

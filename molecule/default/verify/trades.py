@@ -41,6 +41,7 @@ json.dump(answers, sys.stdout)
 # kWh and ether per kWh: pv sells 1 kWh to load, and the rest to the grid.
 OFFERS = {"pv": (1.5, 0.1), "load": (-1.0, 0.3), "chp": (0, 0.2), "battery": (0, 0.2), "grid": (0, 0.2)}
 TRADED_WH = [500, 1000]
+SLOT_S = 900
 EVENT = "BatchSettled(address,uint32,bytes32,bytes32,bytes)"
 
 
@@ -71,27 +72,39 @@ def check_a_datagram_becomes_a_trade(network: Network, slot: int, *, periods: in
     settled = {name: answer.get("status") for name, answer in answers.items()}
     assert settled == dict.fromkeys(OFFERS, "settled"), f"of {sorted(OFFERS)} only this was answered: {answers}"
     (transaction,) = {answer["transaction"] for answer in answers.values() if "transaction" in answer}
-    (deployment,) = (network.network_dir / "deployments").glob("*/EnergyMarket.json")
-    market = json.loads(deployment.read_text())["address"].lower()
+    market = _market(network)
 
     def traded(host: Host) -> list[int]:
         receipt, event = host.rpc(
             ("eth_getTransactionReceipt", [transaction]), ("web3_sha3", ["0x" + EVENT.encode().hex()])
         )
         batches = [log for log in receipt["logs"] if log["address"] == market and log["topics"][0] == event]
-        return sorted(energy_wh for log in batches for energy_wh in _traded_wh(log, slot))
+        return sorted(energy_wh for log in batches for traded_slot, energy_wh in _trades(log) if traded_slot == slot)
 
     found = at_once(traded, network.hosts.values())
     assert set(map(tuple, found.values())) == {tuple(TRADED_WH)}, f"the nodes show as traded Wh of slot {slot}: {found}"
 
 
-def _traded_wh(log: Mapping[str, Any], slot: int) -> list[int]:
-    """What a batch says was traded in a slot: after three words (root, place, length) come its bytes."""
+def first_free_slot(network: Network) -> int:
+    """The first slot from now on that is later than all that were traded, in an earlier session perhaps."""
+    (event,) = network.gateway.rpc(("web3_sha3", ["0x" + EVENT.encode().hex()]))
+    asked = {"fromBlock": "0x0", "address": _market(network), "topics": [event]}
+    (logs,) = network.gateway.rpc(("eth_getLogs", [asked]))
+    return 1 + max([int(time.time()) // SLOT_S, *(slot for log in logs for slot, _ in _trades(log))])
+
+
+def _market(network: Network) -> str:
+    (deployment,) = (network.network_dir / "deployments").glob("*/EnergyMarket.json")
+    return str(json.loads(deployment.read_text())["address"]).lower()
+
+
+def _trades(log: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """The slot and the Wh of each trade of a batch: after three words (root, place, length) come its bytes."""
     data = bytes.fromhex(log["data"][2:])
     batch = data[96:][: int.from_bytes(data[64:96], "big")]
     first_slot, accounts = struct.unpack_from(">IH", batch)
     trades = struct.iter_unpack(">HHIqH", batch[6 + 20 * accounts :])
-    return [energy_wh for _, _, energy_wh, _, offset in trades if first_slot + offset // 2 == slot]
+    return [(first_slot + offset // 2, energy_wh) for _, _, energy_wh, _, offset in trades]
 
 
 def check_a_stranger_is_not_heard(network: Network, slot: int) -> None:
