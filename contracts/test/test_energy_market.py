@@ -916,9 +916,10 @@ class TestShortfalls:
         market.report(0, 0, 3)
         assert market.view("ledgerOf", market.stranger, TODAY) == [0, 0]
         assert market.view("shortfallOf", market.stranger, 0, 0) == 0
-        for call in (("keepLink", market.stranger, TODAY), ("proveLinks", market.stranger, TODAY, 1, [])):
-            with market.refuses("NotOperator", market.stranger):
-                market.send(*call)
+        with market.refuses("NotOperator", market.stranger):
+            market.send("keepLink", market.stranger, TODAY)
+        with market.refuses("NotOperator", market.stranger):
+            market.send("proveLinks", market.stranger, TODAY, 1, [])
 
     def test_a_market_without_operators_can_be_asked(
         self, market: Market, deploy: Deploy, artifacts: dict[str, Artifact]

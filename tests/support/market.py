@@ -155,7 +155,7 @@ class Market:
 
     def register(self, count: int, wei: int) -> list[str]:
         """Register actors with this much money each, ascending."""
-        accounts = [Web3.to_checksum_address((2**150 + number).to_bytes(20)) for number in range(count)]
+        accounts: list[str] = [Web3.to_checksum_address((2**150 + number).to_bytes(20)) for number in range(count)]
         self.send("registerActors", [(account, 0, f"house {place}") for place, account in enumerate(accounts)])
         for account in accounts:
             self.deposit(account, wei)
