@@ -178,7 +178,7 @@ def test_a_played_stretch_is_settled_with_the_right_balances(bridge: Bridge) -> 
     bought = Counter(dict.fromkeys(balances, 0))
     for trade in bridge.trades():
         bought[trade.buyer] += trade.energy_wh
-    day = 1994976 * 900 // 86_400
+    day = FIRST_SLOT * 900 // 86_400
     assert {account: bridge.market.functions.balanceOf(account, day).call() for account in balances} == bought
     assert_the_log_has_it_all(bridge)
     status = bridge.status()
