@@ -61,9 +61,9 @@ class Chain:
             {"from": self.admin.address, "to": Web3.to_checksum_address(account), "value": Wei(wei)}
         )
 
-    def empty_market(self) -> Contract:
+    def empty_market(self, terms: Terms = TERMS) -> Contract:
         """Deploy EnergyMarket, with nobody in it."""
-        contract, deployed = self._deploy()
+        contract, deployed = self._deploy(terms)
         self.wait([deployed])
         return contract
 
@@ -88,7 +88,7 @@ class Chain:
         self.wait(sent)
         return contract
 
-    def _deploy(self, terms: Terms = TERMS) -> tuple[Contract, HexBytes]:
+    def _deploy(self, terms: Terms) -> tuple[Contract, HexBytes]:
         """Send EnergyMarket on its way, to an address that is known before it is there."""
         web3, artifact = self.web3, json.loads(ARTIFACT.read_text())
         nonce = web3.eth.get_transaction_count(self.admin.address, "pending")
@@ -98,6 +98,10 @@ class Chain:
             {"from": self.admin.address, "nonce": nonce}
         )
         return web3.eth.contract(address=address, abi=artifact["abi"]), sent
+
+    def block_time_s(self) -> int:
+        """The time of the newest block."""
+        return int(self.web3.eth.get_block("latest")["timestamp"])
 
     def wait(self, transactions: Sequence[HexBytes]) -> TxReceipt:
         """Wait until all are mined, and return the last one's receipt."""

@@ -12,6 +12,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from support.chain import CHECKOUT, KINDS, Chain, unsteady, write_keystore
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
+from support.network import wait_until
 from web3.contract import Contract
 from web3.contract.contract import ContractFunction
 from web3.types import TxParams
@@ -195,11 +196,14 @@ def test_an_operator_that_was_rotated_away_is_refused(chain: Chain, arguments: d
 
 
 def test_an_actor_that_was_replaced_is_named(chain: Chain, tmp_path: Path) -> None:
-    market, new = make(chain, "EnergyMarket", chain.admin.address, 900, 0, 0, False), Account.create().address
+    delay_s = 3
+    market, new = chain.empty_market((delay_s, delay_s, delay_s)), Account.create().address
     arguments = {**set_up(chain, market), "operator_gas_wei": 0}
     run_module("energy_market", arguments)
     actor = arguments["actors"][0]
     send(chain, market.functions.requestReplacement(actor["address"], new))
+    due_s = chain.block_time_s() + delay_s
+    wait_until("the replacement to be due", lambda: chain.block_time_s() >= due_s, timeout_s=30)
     send(chain, market.functions.replaceActor(actor["address"]))
     assert_refused("energy_market", arguments, tmp_path, f"{new} came in the place of {actor['address']}", "give load")
     again = run_module("energy_market", {**arguments, "actors": [{**actor, "address": new}]})
