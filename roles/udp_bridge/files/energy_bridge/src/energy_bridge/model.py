@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["INT64_MAX", "UINT32_MAX", "BatchState", "Fate", "Kind", "Reading", "Trade"]
+__all__ = ["INT64_MAX", "NWH_PER_WH", "UINT32_MAX", "BatchState", "Fate", "Kind", "Offer", "Reading", "Trade"]
 
 INT64_MAX = 2**63 - 1  # the contract's price, and what SQLite keeps in one integer
 UINT32_MAX = 2**32 - 1  # the contract's slot and energy
+NWH_PER_WH = 10**9  # the finest part of a Wh in which UINT32_MAX Wh still fit INT64_MAX
 
 
 class Kind(StrEnum):
@@ -47,7 +48,8 @@ class BatchState(StrEnum):
 class Reading:
     """What one source says about one slot; (source, boot, seq) is its key.
 
-    energy_wh is provided when positive, needed when negative. time is the source's clock, seconds since the epoch.
+    energy_nwh (10^-9 Wh) is provided when positive, needed when negative; what it is in whole Wh is known when its slot
+    is cleared, because the remainder is carried from slot to slot. time is the source's clock, seconds since the epoch.
     """
 
     source: str
@@ -55,6 +57,15 @@ class Reading:
     seq: int
     time: float
     slot: int
+    energy_nwh: int
+    price_wei_per_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an actor brings into a slot's clearing: energy provided (positive) or needed (negative), and its limit."""
+
+    actor: str
     energy_wh: int
     price_wei_per_wh: int
 

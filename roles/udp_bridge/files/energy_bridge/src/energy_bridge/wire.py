@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The datagrams between a source and the bridge.
+"""The datagrams between a source and the bridge, as docs/wire.md has them: two forms of one reading.
 
-A question is one JSON object in UTF-8 followed by the 32 bytes of HMAC-SHA256 over it, at most 512 bytes together
-(MATLAB splits what is longer)::
+JSON is one object in UTF-8::
 
     {"version": 1, "source": "pv", "boot": 1795455436, "seq": 7, "time": 1795455436.5, "slot": 1994950,
      "energy_kwh": 0.869, "price_ether_per_kwh": 0.00008}
 
+and binary is nine IEEE doubles: MAGIC, version, the source's id, boot, seq, time, slot, energy in kWh, price in ether
+per kWh; in either byte order, which MAGIC tells. Either is followed by the 32 bytes of HMAC-SHA256 over it, unless
+nobody is authenticated, and is at most 512 bytes long with them (MATLAB splits what is longer).
+
 source, boot and seq name the reading for ever: boot is a number that the source never used before it started, seq any
 number that it did not use since. time is the source's clock in seconds since the epoch, slot the number of slot lengths
-(900 s) since then. energy_kwh is provided when positive and needed when negative; price_ether_per_kwh may be negative.
+(900 s) since then. The energy is provided when positive and needed when negative; the price may be negative.
 
-Sources compute in IEEE doubles, so a decimal number is read as the shortest decimal that names the same double
-(2.8689999999999999 is 2.869), and then rounded half to even to whole Wh and whole wei per Wh
-(1 ether per kWh = 10^15 wei per Wh). Inside the bridge both are ints, as large as a trade on the market can be:
-at most 2^32 - 1 Wh, and less than 2^63 wei per Wh, whatever their sign.
+A number is an IEEE double read by its shortest decimal form (2.8689999999999999 is 2.869). Prices are rounded half to
+even to whole wei per Wh (1 ether per kWh = 10^15 wei per Wh), energies to 10^-9 Wh, of which clearing makes whole Wh.
+Inside the bridge both are ints, as large as a trade on the market can be: at most 2^32 - 1 Wh, and less than 2^63 wei
+per Wh, whatever their sign.
 
-An answer has the same form under the same key: version, source, boot, seq, status, and what that status brings
-(slot, transaction, deliver, reason). Without keys (a classroom's mode) a datagram is the JSON object alone.
+An answer is a JSON object under the key of the question: version, source, boot, seq, status, and what that status
+brings (slot, transaction, deliver, reason).
 """
 
 from __future__ import annotations
@@ -26,66 +29,126 @@ import hashlib
 import hmac
 import json
 import math
-from collections.abc import Collection, Mapping
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, NoReturn
 
-from energy_bridge.model import INT64_MAX, UINT32_MAX, Reading
+from energy_bridge.model import INT64_MAX, NWH_PER_WH, UINT32_MAX, Reading
 
 __all__ = [
+    "BINARY_BYTES",
     "MAC_BYTES",
+    "MAGIC",
     "MAX_DATAGRAM_BYTES",
     "VERSION",
+    "Question",
     "RejectionError",
+    "Source",
+    "Sources",
     "decode_answer",
     "decode_reading",
     "encode_answer",
+    "encode_binary",
     "encode_reading",
     "ether_per_kwh",
 ]
 
 VERSION = 1
+MAGIC = 21317  # 0x5345, "SE"
 MAX_DATAGRAM_BYTES = 512
 MAC_BYTES = 32
 MAX_WHOLE = 2**53  # every whole number up to here is a double
-# How far the point moves: 1 kWh = 10^3 Wh, and 1 ether per kWh = 10^18 wei per 10^3 Wh.
-_WH_PER_KWH_DIGITS = 3
+# How far the point moves: 1 kWh = 10^12 nWh, and 1 ether per kWh = 10^18 wei per 10^3 Wh.
+_NWH_PER_KWH_DIGITS = 12
 _WEI_PER_WH_DIGITS = 15
+_EXACT_DIGITS = 15  # two decimals of so many digits are never the same double
+
+_LITTLE, _BIG = struct.Struct("<9d"), struct.Struct(">9d")
+_ORDERS = {struct.pack("<d", MAGIC): _LITTLE, struct.pack(">d", MAGIC): _BIG}
+BINARY_BYTES = _LITTLE.size
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who may send: its name in JSON, its id in binary, and its secrets.
+
+    The first secret is the one to use; the others, older or newer, are taken as well while they are being exchanged.
+    """
+
+    name: str
+    id: int
+    keys: tuple[bytes, ...] = ()
+
+
+class Sources:
+    """All that may send. Raises ValueError for a name or an id that stands twice."""
+
+    def __init__(self, sources: Iterable[Source], *, authenticated: bool = True, strict: bool = False) -> None:
+        """Authenticated asks for a MAC; strict rejects an energy or a price that had to be rounded."""
+        listed = list(sources)
+        self.by_name = {source.name: source for source in listed}
+        self.by_id = {source.id: source for source in listed}
+        self.authenticated = authenticated
+        self.strict = strict
+        if len(self.by_name) != len(listed) or len(self.by_id) != len(listed):
+            raise ValueError("two sources have one name or one id")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a datagram says: the reading, the key that it is proven with (None: nobody is), and was it rounded?"""
+
+    reading: Reading
+    key: bytes | None
+    rounded: bool
 
 
 class RejectionError(Exception):
     """A datagram that is not a reading; its text says why.
 
-    source is the proven sender (None while nothing is proven: then nobody is answered), boot and seq what it wrote.
+    source is the proven sender (None while nothing is proven: then nobody is answered), key what proved it; boot and
+    seq are what it wrote.
     """
 
-    def __init__(self, reason: str, *, source: str | None = None, boot: int | None = None, seq: int | None = None):
+    def __init__(
+        self,
+        reason: str,
+        *,
+        source: str | None = None,
+        key: bytes | None = None,
+        boot: int | None = None,
+        seq: int | None = None,
+    ):
         super().__init__(reason)
         self.source = source
+        self.key = key
         self.boot = boot
         self.seq = seq
 
 
-def decode_reading(datagram: bytes, *, sources: Collection[str], secrets: Mapping[str, bytes] | None) -> Reading:
-    """Read a source's datagram; secrets None means that nobody is authenticated. Raises RejectionError for all else."""
+def decode_reading(datagram: bytes, sources: Sources) -> Question:
+    """Read a source's datagram of either form. Raises RejectionError for all else."""
     if len(datagram) > MAX_DATAGRAM_BYTES:
         raise RejectionError(f"longer than {MAX_DATAGRAM_BYTES} bytes")
-    body = datagram if secrets is None else datagram[:-MAC_BYTES]
-    document = _parse(body)
-    source = document.get("source")
-    if not isinstance(source, str) or source not in sources:
-        raise RejectionError("unknown source")
-    if secrets is not None:
-        _verify(datagram, secrets.get(source))
+    body = datagram[:-MAC_BYTES] if sources.authenticated else datagram
+    order = _ORDERS.get(datagram[:8])
+    document = _parse(body) if order is None else _unpack(body, order)
+    source = _source(document.get("source"), sources, binary=order is not None)
+    key = _verify(datagram, source.keys) if sources.authenticated else None
     try:
-        return _reading(source, document)
+        reading, rounded = _reading(source.name, document)
+        if rounded and sources.strict:
+            raise ValueError("energy or price is not a whole number of Wh or wei per Wh")
     except ValueError as error:
-        boot, seq = (value if type(value) is int else None for value in (document.get("boot"), document.get("seq")))
-        raise RejectionError(str(error), source=source, boot=boot, seq=seq) from error
+        boot, seq = (_whole_or_none(document.get(name)) for name in ("boot", "seq"))
+        raise RejectionError(str(error), source=source.name, key=key, boot=boot, seq=seq) from error
+    return Question(reading, key, rounded)
 
 
-def encode_reading(reading: Reading, secret: bytes | None) -> bytes:
-    """Write a reading as a source does; exact while energy and price have at most 15 digits."""
+def encode_reading(reading: Reading, key: bytes | None) -> bytes:
+    """Write a reading as a source does, in JSON; exact while energy and price have at most 15 digits."""
     document = {
         "version": VERSION,
         "source": reading.source,
@@ -93,51 +156,86 @@ def encode_reading(reading: Reading, secret: bytes | None) -> bytes:
         "seq": reading.seq,
         "time": reading.time,
         "slot": reading.slot,
-        "energy_kwh": reading.energy_wh / 1e3,
+        "energy_kwh": _kwh(reading.energy_nwh),
         "price_ether_per_kwh": ether_per_kwh(reading.price_wei_per_wh),
     }
-    return _seal(document, secret)
+    return _seal(json.dumps(document, separators=(",", ":")).encode(), key)
 
 
-def encode_answer(answer: Mapping[str, Any], secret: bytes | None) -> bytes:
+def encode_binary(reading: Reading, source_id: int, key: bytes | None, *, big_endian: bool = False) -> bytes:
+    """Write a reading as a source does, in nine doubles."""
+    order = _BIG if big_endian else _LITTLE
+    body = order.pack(
+        MAGIC,
+        VERSION,
+        source_id,
+        reading.boot,
+        reading.seq,
+        reading.time,
+        reading.slot,
+        _kwh(reading.energy_nwh),
+        ether_per_kwh(reading.price_wei_per_wh),
+    )
+    return _seal(body, key)
+
+
+def encode_answer(answer: Mapping[str, Any], key: bytes | None) -> bytes:
     """Write what the bridge answers."""
-    return _seal({"version": VERSION, **answer}, secret)
+    return _seal(json.dumps({"version": VERSION, **answer}, separators=(",", ":")).encode(), key)
 
 
-def decode_answer(datagram: bytes, secret: bytes | None) -> dict[str, Any]:
+def decode_answer(datagram: bytes, key: bytes | None) -> dict[str, Any]:
     """Read what the bridge answered; raises RejectionError for a wrong MAC or what is no JSON object."""
-    if secret is not None:
-        _verify(datagram, secret)
+    if key is not None:
+        _verify(datagram, (key,))
         datagram = datagram[:-MAC_BYTES]
     return _parse(datagram)
 
 
 def ether_per_kwh(price_wei_per_wh: int) -> float:
     """The price as a source writes it."""
-    return price_wei_per_wh / 1e15
+    return price_wei_per_wh / 10**_WEI_PER_WH_DIGITS
 
 
-def _seal(document: Mapping[str, Any], secret: bytes | None) -> bytes:
-    body = json.dumps(document, separators=(",", ":")).encode()
-    return body if secret is None else body + hmac.digest(secret, body, hashlib.sha256)
+def _kwh(energy_nwh: int) -> float:
+    return energy_nwh / 10**_NWH_PER_KWH_DIGITS
 
 
-def _verify(datagram: bytes, secret: bytes | None) -> None:
+def _seal(body: bytes, key: bytes | None) -> bytes:
+    return body if key is None else body + hmac.digest(key, body, hashlib.sha256)
+
+
+def _verify(datagram: bytes, keys: Iterable[bytes]) -> bytes:
     body, mac = datagram[:-MAC_BYTES], datagram[-MAC_BYTES:]
-    if secret is None or not hmac.compare_digest(mac, hmac.digest(secret, body, hashlib.sha256)):
-        raise RejectionError("wrong MAC")
+    for key in keys:
+        if hmac.compare_digest(mac, hmac.digest(key, body, hashlib.sha256)):
+            return key
+    raise RejectionError("wrong MAC")
 
 
 def _parse(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(
-            body.decode("utf-8"), parse_float=_decimal, parse_constant=_no_number, object_pairs_hook=_without_doubles
-        )
+        document = json.loads(body.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_without_doubles)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise RejectionError(f"malformed: {error}") from error
     if not isinstance(document, dict):
         raise RejectionError("malformed: not a JSON object")
     return document
+
+
+def _unpack(body: bytes, order: struct.Struct) -> dict[str, Any]:
+    if len(body) != BINARY_BYTES:
+        raise RejectionError(f"malformed: {len(body)} bytes are not nine doubles")
+    names = ("version", "source", "boot", "seq", "time", "slot", "energy_kwh", "price_ether_per_kwh")
+    return dict(zip(names, order.unpack(body)[1:], strict=True))
+
+
+def _source(named: Any, sources: Sources, *, binary: bool) -> Source:
+    known: Mapping[Any, Source] = sources.by_id if binary else sources.by_name
+    source = known.get(named) if isinstance(named, float if binary else str) else None
+    if source is None:
+        raise RejectionError("unknown source")
+    return source
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -147,41 +245,37 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-def _decimal(text: str) -> Decimal:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is too large for a double")
-    return Decimal(repr(value))
-
-
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
-def _reading(source: str, document: Mapping[str, Any]) -> Reading:
+def _reading(source: str, document: Mapping[str, Any]) -> tuple[Reading, bool]:
+    """The reading, and was its energy or price rounded?"""
     if _whole(document, "version", MAX_WHOLE) != VERSION:
         raise ValueError(f"version is not {VERSION}")
-    return Reading(
+    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH_DIGITS, UINT32_MAX * NWH_PER_WH)
+    price, price_rounded = _scaled(document, "price_ether_per_kwh", _WEI_PER_WH_DIGITS, INT64_MAX)
+    reading = Reading(
         source=source,
         boot=_whole(document, "boot", MAX_WHOLE),
         seq=_whole(document, "seq", MAX_WHOLE),
         time=float(_number(document, "time")),
         slot=_whole(document, "slot", UINT32_MAX),
-        energy_wh=_scaled(document, "energy_kwh", _WH_PER_KWH_DIGITS, UINT32_MAX),
-        price_wei_per_wh=_scaled(document, "price_ether_per_kwh", _WEI_PER_WH_DIGITS, INT64_MAX),
+        energy_nwh=energy_nwh,
+        price_wei_per_wh=price,
     )
+    return reading, energy_rounded or price_rounded or energy_nwh % NWH_PER_WH != 0
 
 
-def _number(document: Mapping[str, Any], name: str) -> Decimal:
+def _number(document: Mapping[str, Any], name: str) -> int | float:
     value = document.get(name)
     if value is None:
         raise ValueError(f"{name} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name} is not a number")  # noqa: TRY004 - it is the sender's mistake, not ours
-    number = Decimal(value)
-    if abs(number) > INT64_MAX:
+    if abs(value) > INT64_MAX or not math.isfinite(value):
         raise ValueError(f"{name} is too large")
-    return number
+    return value
 
 
 def _whole(document: Mapping[str, Any], name: str, largest: int) -> int:
@@ -191,8 +285,19 @@ def _whole(document: Mapping[str, Any], name: str, largest: int) -> int:
     return int(value)
 
 
-def _scaled(document: Mapping[str, Any], name: str, digits: int, largest: int) -> int:
-    value = int(_number(document, name).scaleb(digits).to_integral_value(ROUND_HALF_EVEN))
+def _whole_or_none(value: Any) -> int | None:
+    return int(value) if type(value) in (int, float) and abs(value) <= MAX_WHOLE and value % 1 == 0 else None
+
+
+def _scaled(document: Mapping[str, Any], name: str, digits: int, largest: int) -> tuple[int, bool]:
+    """A number with its point moved, and was it rounded?"""
+    number, scale = _number(document, name), 10**digits
+    value, rounded = round(number * scale), False
+    # As a rule it is one of the decimals of which no two are the same double: then there is no need for slow ones.
+    if abs(value) >= 10**_EXACT_DIGITS or value / scale != number:
+        exact = Decimal(repr(number)).scaleb(digits)
+        value = int(exact.to_integral_value(ROUND_HALF_EVEN))
+        rounded = value != exact
     if abs(value) > largest:
         raise ValueError(f"{name} is too large")
-    return value
+    return value, rounded
