@@ -1,69 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bridge's memory: one SQLite file, durable before anyone is told anything (WAL, synchronous FULL).
+"""The bridge's memory: one SQLite file, in which every acknowledged reading and every signed transaction stands.
 
-Every method that writes is one transaction: it happened entirely, or not at all. Every method may raise StoreError.
+WAL with synchronous FULL: what a commit holds survives a power cut. Every commit has a name, for the tests that
+interrupt the bridge before and after each of them.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from energy_bridge.model import BatchState, Fate, Reading, Trade
+from energy_bridge.model import UNMINED, BatchState, Fate, Reading, Trade
+from energy_bridge.schema import SCHEMA, SCHEMA_VERSION, migrations
 
-__all__ = ["Batch", "Standing", "Store", "StoreError", "Stored"]
+__all__ = ["Attempt", "Batch", "Closing", "OpenSlot", "Standing", "Store", "StoreError", "Stored"]
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE batches (
-    id INTEGER PRIMARY KEY,
-    state TEXT NOT NULL,
-    seq INTEGER UNIQUE,            -- the contract's number; a refused batch gives it back
-    nonce INTEGER UNIQUE,          -- of the last signed transaction
-    raw BLOB,                      -- that transaction, stored before it is sent
-    hash TEXT,
-    block INTEGER,                 -- where it was last seen
-    reason TEXT
-);
-CREATE TABLE slots (
-    slot INTEGER PRIMARY KEY,
-    first_at REAL NOT NULL,        -- seconds since the epoch, the bridge's clock
-    closed_at REAL,
-    batch INTEGER REFERENCES batches
-);
-CREATE INDEX slots_open ON slots (slot) WHERE closed_at IS NULL;
-CREATE INDEX slots_by_batch ON slots (batch);
-CREATE TABLE readings (
-    source TEXT NOT NULL,
-    boot INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    digest BLOB NOT NULL,          -- SHA-256 of the datagram
-    received_at REAL NOT NULL,     -- seconds since the epoch, the bridge's clock
-    time REAL NOT NULL,            -- the same, the source's clock
-    slot INTEGER NOT NULL REFERENCES slots,
-    energy_wh INTEGER NOT NULL,
-    price_wei_per_wh INTEGER NOT NULL,
-    fate TEXT NOT NULL,
-    PRIMARY KEY (source, boot, seq)
-) WITHOUT ROWID;
-CREATE INDEX readings_by_slot ON readings (slot, source);
-CREATE TABLE trades (
-    slot INTEGER NOT NULL REFERENCES slots,
-    position INTEGER NOT NULL,
-    seller TEXT NOT NULL,
-    buyer TEXT NOT NULL,
-    energy_wh INTEGER NOT NULL,
-    price_wei_per_wh INTEGER NOT NULL,
-    PRIMARY KEY (slot, position)
-) WITHOUT ROWID;
-"""
-_READING = "source, boot, seq, time, slot, energy_wh, price_wei_per_wh"
-_BATCH = "id, state, seq, nonce, raw, hash, block, reason"
+_READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
+_BATCH = "id, state, seq, hash, block, block_hash, reason"
+_TRADE = "seller, buyer, energy_wh, price_wei_per_wh, slot, imbalance"
+_IN_ORDER = "ORDER BY source, boot, seq"
 
 
 class StoreError(Exception):
@@ -72,266 +32,125 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What adding one datagram came to: is it new, and are its bytes those that stand under its key?"""
+    """What adding one datagram came to: is it new, are its bytes those that stand under its key, and its fate."""
 
     new: bool
     same: bool
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlot:
+    """A slot that waits for its gate: when its first reading came (s since the epoch), and how many actors reported."""
+
+    slot: int
+    first_at: float
+    reported: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a slot's clearing came to; counted maps the key (source, boot, seq) of each reading to its whole Wh."""
+
+    counted: Mapping[tuple[str, int, int], int]
+    trades: Sequence[Trade]
+    missing: Sequence[str]
+    refusal: str | None
+    carries_nwh: Mapping[str, int]
+    charges_wh: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The settlement of one slot as it stands; None for what is not known yet."""
+    """A batch as it stands; None for what is not known yet. hash, block and block_hash are where it was last seen."""
 
     id: int
     state: BatchState
     seq: int | None
-    nonce: int | None
-    raw: bytes | None
     hash: str | None
     block: int | None
+    block_hash: str | None
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A signed transaction of a batch."""
+
+    hash: str
+    nonce: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one reading stands: its own fate, and its batch's state once the slot is closed."""
+    """Where one reading stands: its own fate, its batch's state once it is in one, and why some of it is refused.
+
+    settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
+    """
 
     slot: int
     fate: Fate
     state: BatchState | None
     transaction: str | None
     reason: str | None
+    refused_wh: int = 0
+    settled: bool = False
+
+
+def _nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
+    return
 
 
 class Store:
-    """An open database. Not for use by several threads."""
+    """An open database. Each thread needs one of its own."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open the database, made first if it is missing; raises StoreError."""
+    def __init__(self, path: Path, *, read_only: bool = False, at: Callable[[str], None] = _nowhere) -> None:
+        """Open the database, made or brought to this schema first; raises StoreError.
+
+        at is called with "NAME before" and "NAME after" around each commit.
+        """
+        self._at = at
         mode = "ro" if read_only else "rwc"
         try:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA busy_timeout = 10000")
             if not read_only:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not read_only:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-                version = SCHEMA_VERSION
+            if version != SCHEMA_VERSION and not read_only:
+                version = self._bring_up_to_date()
+            self._db.execute("PRAGMA foreign_keys = ON")
         except sqlite3.Error as error:
             raise StoreError(f"the database {path} cannot be opened: {error}") from error
         if version != SCHEMA_VERSION:
             raise StoreError(f"the database {path} has schema {version}, and this bridge knows {SCHEMA_VERSION}")
 
+    def _bring_up_to_date(self) -> int:
+        with self.commit("migrate"):  # asked again inside: another process may have been faster
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if version > SCHEMA_VERSION:
+                return version
+            for statement in SCHEMA if version == 0 else migrations(version):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return SCHEMA_VERSION
+
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         self._db.close()
 
-    def belongs_to(self, name: str, value: str) -> str:
-        """What the database was first used with under this name; a new one remembers the value given."""
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
-            row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return str(row[0])
-
-    # ------------------------------------------------------------ readings
-
-    def add(self, received: Sequence[tuple[Reading, bytes]], now: float) -> list[Stored]:
-        """Store readings, each with its datagram's digest; durable when this returns, nothing stored when it raises."""
-        with self._transaction():
-            return [self._add(reading, digest, now) for reading, digest in received]
-
-    def _add(self, reading: Reading, digest: bytes, now: float) -> Stored:
-        key = (reading.source, reading.boot, reading.seq)
-        row = self._db.execute("SELECT digest FROM readings WHERE source = ? AND boot = ? AND seq = ?", key).fetchone()
-        if row is not None:
-            return Stored(new=False, same=row[0] == digest)
-        self._db.execute("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", (reading.slot, now))
-        closed = self._db.execute("SELECT closed_at FROM slots WHERE slot = ?", (reading.slot,)).fetchone()[0]
-        self._db.execute(
-            f"INSERT INTO readings ({_READING}, digest, received_at, fate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (
-                *key,
-                reading.time,
-                reading.slot,
-                reading.energy_wh,
-                reading.price_wei_per_wh,
-                digest,
-                now,
-                Fate.OPEN if closed is None else Fate.LATE,
-            ),
-        )
-        return Stored(new=True, same=True)
-
-    def standing(self, source: str, boot: int, seq: int) -> Standing:
-        """Where the reading with this key stands; it has to be stored."""
-        rows = self._read(
-            "SELECT slot, fate, state, hash, reason FROM readings JOIN slots USING (slot)"
-            " LEFT JOIN batches ON batches.id = batch WHERE source = ? AND boot = ? AND readings.seq = ?",
-            (source, boot, seq),
-        )
-        slot, fate, state, transaction, reason = rows[0]
-        return Standing(slot, Fate(fate), state and BatchState(state), transaction, reason)
-
-    # --------------------------------------------------------------- slots
-
-    def due_slots(self, *, actors: int, opened_before: float) -> list[int]:
-        """The open slots for which that many sources reported, or that opened long enough ago; in order."""
-        rows = self._read(
-            "SELECT slot FROM slots WHERE closed_at IS NULL AND (first_at <= ? OR"
-            " (SELECT count(DISTINCT source) FROM readings WHERE readings.slot = slots.slot) >= ?) ORDER BY slot",
-            (opened_before, actors),
-        )
-        return [slot for (slot,) in rows]
-
-    def readings(self, slot: int, fate: Fate) -> list[Reading]:
-        """A slot's readings of that fate, ordered by key."""
-        rows = self._read(
-            f"SELECT {_READING} FROM readings WHERE slot = ? AND fate = ? ORDER BY source, boot, seq",  # noqa: S608
-            (slot, fate),
-        )
-        return [Reading(*row) for row in rows]
-
-    def last_price(self, source: str, slot: int) -> int | None:
-        """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
-        rows = self._read(
-            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
-            " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
-            (source, slot),
-        )
-        return int(rows[0][0]) if rows else None
-
-    def close_slot(
-        self, slot: int, counted: Iterable[Reading], trades: Sequence[Trade], now: float, *, refusal: str | None = None
-    ) -> BatchState:
-        """Close a slot with its trades as one batch: final at once without trades, REFUSED when a refusal says why."""
-        state = BatchState.REFUSED if refusal else BatchState.BATCHED if trades else BatchState.FINAL
-        with self._transaction():
-            batch = self._db.execute("INSERT INTO batches (state, reason) VALUES (?, ?)", (state, refusal)).lastrowid
-            self._db.execute("UPDATE slots SET closed_at = ?, batch = ? WHERE slot = ?", (now, batch, slot))
-            self._db.execute("UPDATE readings SET fate = ? WHERE slot = ?", (Fate.SUPERSEDED, slot))
-            self._db.executemany(
-                "UPDATE readings SET fate = ? WHERE source = ? AND boot = ? AND seq = ?",
-                [(Fate.COUNTED, reading.source, reading.boot, reading.seq) for reading in counted],
-            )
-            self._db.executemany(
-                "INSERT INTO trades VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (slot, position, trade.seller, trade.buyer, trade.energy_wh, trade.price_wei_per_wh)
-                    for position, trade in enumerate(trades)
-                ],
-            )
-        return state
-
-    # ------------------------------------------------------------- batches
-
-    def batches(self, *states: BatchState) -> list[Batch]:
-        """The batches in these states, oldest first."""
-        marks = ", ".join("?" * len(states))
-        rows = self._read(f"SELECT {_BATCH} FROM batches WHERE state IN ({marks}) ORDER BY id", states)  # noqa: S608
-        return [Batch(row[0], BatchState(row[1]), *row[2:]) for row in rows]
-
-    def slots_of(self, batch: int) -> list[int]:
-        """The slots that a batch settles."""
-        return [slot for (slot,) in self._read("SELECT slot FROM slots WHERE batch = ? ORDER BY slot", (batch,))]
-
-    def trades(self, batch: int) -> list[Trade]:
-        """A batch's trades, in the order in which they were cleared."""
-        rows = self._read(
-            "SELECT seller, buyer, energy_wh, price_wei_per_wh, slot FROM trades JOIN slots USING (slot)"
-            " WHERE batch = ? ORDER BY slot, position",
-            (batch,),
-        )
-        return [Trade(*row) for row in rows]
-
-    def digests(self, batch: int) -> list[bytes]:
-        """SHA-256 of the datagrams that a batch was cleared from, in the order of the readings' keys."""
-        rows = self._read(
-            "SELECT digest FROM readings JOIN slots USING (slot) WHERE batch = ? AND fate = ?"
-            " ORDER BY source, boot, seq",
-            (batch, Fate.COUNTED),
-        )
-        return [digest for (digest,) in rows]
-
-    def next_seq(self) -> int:
-        """The sequence number after the last one that a signed batch holds."""
-        return int(self._read("SELECT coalesce(max(seq) + 1, 0) FROM batches")[0][0])
-
-    def next_nonce(self) -> int:
-        """The nonce after the last one that was ever signed."""
-        return int(self._read("SELECT coalesce(max(nonce) + 1, 0) FROM batches")[0][0])
-
-    def signed(self, batch: int, *, seq: int, nonce: int, raw: bytes, transaction: str) -> None:
-        """BATCHED → SIGNED: the transaction is durable, and may be sent from now on."""
-        self._update(batch, BatchState.SIGNED, seq=seq, nonce=nonce, raw=raw, hash=transaction)
-
-    def sent(self, batch: int) -> None:
-        """To SENT: a node has the transaction, no block that we know of does."""
-        self._update(batch, BatchState.SENT, block=None)
-
-    def mined(self, batch: int, *, block: int, succeeded: bool) -> None:
-        """To MINED, or to REVERTED when the contract refused it in that block."""
-        self._update(batch, BatchState.MINED if succeeded else BatchState.REVERTED, block=block)
-
-    def final(self, batch: int) -> None:
-        """MINED → FINAL."""
-        self._update(batch, BatchState.FINAL)
-
-    def again(self, batch: int) -> None:
-        """REVERTED → BATCHED: its nonce is spent (and stays, so that no other gets it), its sequence number is not."""
-        self._update(batch, BatchState.BATCHED, seq=None, raw=None, hash=None, block=None)
-
-    def refused(self, batch: int, reason: str) -> None:
-        """BATCHED → REFUSED: the contract would revert, and says why."""
-        self._update(batch, BatchState.REFUSED, reason=reason)
-
-    def _update(self, batch: int, state: BatchState, **columns: Any) -> None:
-        names = ", ".join(f"{name} = ?" for name in ("state", *columns))
-        with self._transaction():
-            self._db.execute(f"UPDATE batches SET {names} WHERE id = ?", (state, *columns.values(), batch))  # noqa: S608
-
-    # -------------------------------------------------------------- status
-
-    def status(self) -> dict[str, Any]:
-        """Figures for people and programs; next_slot is the first slot after all used ones, None while none is."""
-
-        def count(query: str) -> int:
-            return int(self._read(query)[0][0])
-
-        fates = dict(self._read("SELECT fate, count(*) FROM readings GROUP BY fate"))
-        states = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
-        used = self._read("SELECT max(slot) FROM slots")[0][0]
-        return {
-            "readings": {"stored": sum(fates.values()), **{fate.value: fates.get(fate, 0) for fate in Fate}},
-            "slots": {
-                "open": count("SELECT count(*) FROM slots WHERE closed_at IS NULL"),
-                "closed": count("SELECT count(*) FROM slots WHERE closed_at IS NOT NULL"),
-            },
-            "trades": {
-                "made": count("SELECT count(*) FROM trades"),
-                "settled": count(
-                    "SELECT count(*) FROM trades JOIN slots USING (slot) JOIN batches ON batches.id = batch"
-                    " WHERE state = 'FINAL'"
-                ),
-            },
-            "batches": {state.value: states.get(state, 0) for state in BatchState},
-            "next_slot": None if used is None else used + 1,
-        }
-
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query outside of a transaction."""
-        try:
-            return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"the database cannot be read: {error}") from error
-
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def commit(self, name: str) -> Iterator[None]:
+        """Make one durable step of what is done inside, or nothing; one inside another belongs to the outer one."""
+        if self._db.in_transaction:
+            yield
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
+            self._at(f"{name} before")
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:
@@ -339,3 +158,358 @@ class Store:
             if isinstance(error, sqlite3.Error):
                 raise StoreError(f"the database cannot be written: {error}") from error
             raise
+        self._at(f"{name} after")
+
+    def belongs_to(self, name: str, value: str) -> str:
+        """What the database was first used with under this name; a new one remembers the value given."""
+        with self.commit("belong"):
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
+            return str(self._one("SELECT value FROM meta WHERE name = ?", (name,)))
+
+    # ------------------------------------------------------------ readings
+
+    def add(self, received: Sequence[tuple[Reading, bytes]], now: float) -> list[Stored]:
+        """Store readings, each with its datagram's digest; durable when this returns, nothing stored when it raises."""
+        if not received:
+            return []
+        with self.commit("insert"):
+            closed = self._slots_of(received, now)
+            return [self._add(reading, digest, now, closed[reading.slot]) for reading, digest in received]
+
+    def _slots_of(self, received: Iterable[tuple[Reading, bytes]], now: float) -> dict[int, bool]:
+        slots = {reading.slot for reading, _ in received}
+        self._db.executemany("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", [(s, now) for s in slots])
+        return {
+            slot: self._one("SELECT closed_at IS NOT NULL FROM slots WHERE slot = ?", (slot,)) == 1 for slot in slots
+        }
+
+    def _add(self, reading: Reading, digest: bytes, now: float, closed: bool) -> Stored:
+        fate = Fate.LATE if closed else Fate.OPEN
+        added = self._db.execute(
+            f"INSERT OR IGNORE INTO readings ({_READING}, digest, received_at, fate)"  # noqa: S608
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                reading.source,
+                reading.boot,
+                reading.seq,
+                reading.time,
+                reading.slot,
+                reading.energy_nwh,
+                reading.price_wei_per_wh,
+                digest,
+                now,
+                fate,
+            ),
+        ).rowcount
+        if added:
+            return Stored(new=True, same=True, fate=fate)
+        known = self._db.execute(
+            "SELECT digest, fate FROM readings WHERE source = ? AND boot = ? AND seq = ?",
+            (reading.source, reading.boot, reading.seq),
+        ).fetchone()
+        return Stored(new=False, same=known[0] == digest, fate=Fate(known[1]))
+
+    def standing(self, source: str, boot: int, seq: int) -> Standing | None:
+        """Where the reading with this key stands; None when it is not stored."""
+        rows = self._read(
+            "SELECT slot, fate, batch, state, hash, coalesce(batches.reason, refusal), traded FROM readings"
+            " JOIN slots USING (slot) LEFT JOIN batches ON batches.id = batch"
+            " WHERE source = ? AND boot = ? AND readings.seq = ?",
+            (source, boot, seq),
+        )
+        if not rows:
+            return None
+        slot, fate, batch, state, transaction, reason, traded = rows[0]
+        refused_wh, why = self._refused(source, slot, batch)
+        waits = (
+            traded
+            if fate == Fate.COUNTED
+            else fate != Fate.IMBALANCE
+            or self._one(
+                "SELECT 1 FROM trades WHERE batch IS NULL AND source = ? AND boot = ? AND reading_seq = ?",
+                (source, boot, seq),
+            )
+        )
+        return Standing(
+            slot,
+            Fate(fate),
+            state and BatchState(state),
+            transaction,
+            reason or why,
+            refused_wh,
+            settled=state == BatchState.FINAL or (batch is None and not waits),
+        )
+
+    def _refused(self, actor: str, slot: int, batch: int | None) -> tuple[int, str | None]:
+        """How many Wh of an actor's trades in a batch the contract refused, and why."""
+        if batch is None:
+            return 0, None
+        rows = self._read(
+            "SELECT sum(energy_wh), min(reason) FROM trades WHERE batch = ? AND slot = ? AND reason IS NOT NULL"
+            " AND ? IN (seller, buyer)",
+            (batch, slot, actor),
+        )
+        return int(rows[0][0] or 0), rows[0][1]
+
+    def last_price(self, source: str, slot: int) -> int | None:
+        """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
+        return self._one(
+            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
+            " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
+            (source, slot),
+        )
+
+    # --------------------------------------------------------------- slots
+
+    def open_slots(self) -> list[OpenSlot]:
+        """The slots that are not closed, in order."""
+        rows = self._read(
+            "SELECT slot, first_at, (SELECT count(DISTINCT source) FROM readings WHERE readings.slot = slots.slot)"
+            " FROM slots WHERE closed_at IS NULL ORDER BY slot"
+        )
+        return [OpenSlot(*row) for row in rows]
+
+    def readings(self, slot: int, fate: Fate) -> list[Reading]:
+        """A slot's readings of that fate, ordered by key."""
+        rows = self._read(f"SELECT {_READING} FROM readings WHERE slot = ? AND fate = ? {_IN_ORDER}", (slot, fate))  # noqa: S608
+        return [Reading(*row) for row in rows]
+
+    def carries_nwh(self) -> dict[str, int]:
+        """What rounding to whole Wh has left of each source's energy so far."""
+        return dict(self._read("SELECT source, nwh FROM carries"))
+
+    def charges_wh(self) -> dict[str, int]:
+        """What is in each battery after all slots that are closed."""
+        return dict(self._read("SELECT actor, wh FROM charges"))
+
+    def close_slot(self, slot: int, closing: Closing, now: float) -> None:
+        """Close a slot: what was counted and traded, who was missing. Belongs into one commit with what it rests on."""
+        with self.commit("close"):
+            self._db.execute(
+                "UPDATE slots SET closed_at = ?, traded = ?, missing = ?, refusal = ? WHERE slot = ?",
+                (now, len(closing.trades), json.dumps(sorted(closing.missing)), closing.refusal, slot),
+            )
+            self._db.execute("UPDATE readings SET fate = ? WHERE slot = ?", (Fate.SUPERSEDED, slot))
+            self._count(closing.counted, Fate.COUNTED)
+            self._trade(closing.trades)
+            self._keep(closing.carries_nwh, closing.charges_wh)
+
+    def late_slots(self) -> list[int]:
+        """The closed slots with late readings of which nothing was made yet, in order."""
+        return [slot for (slot,) in self._read("SELECT DISTINCT slot FROM readings WHERE fate = 'late' ORDER BY slot")]
+
+    def counted(self, slot: int) -> dict[str, tuple[Reading, int]]:
+        """What a closed slot has of each source so far: the newest reading that counts, and its whole Wh."""
+        rows = self._read(
+            f"SELECT {_READING}, wh FROM readings WHERE slot = ? AND fate IN ('counted', 'imbalance')"  # noqa: S608
+            f" {_IN_ORDER}",
+            (slot,),
+        )
+        return {row[0]: (Reading(*row[:-1]), row[-1]) for row in rows}
+
+    def settle_late(
+        self,
+        late: Reading,
+        wh: int,
+        trades: Iterable[Trade],
+        *,
+        carries_nwh: Mapping[str, int],
+        charges_wh: Mapping[str, int],
+    ) -> None:
+        """Trade a late reading's difference: wh is what the source's energy in that slot comes to with it."""
+        with self.commit("imbalance"):
+            key = (late.source, late.boot, late.seq)
+            self._count({key: wh}, Fate.IMBALANCE)
+            self._trade(trades, key)
+            self._keep(carries_nwh, charges_wh)
+
+    def set_fate(self, reading: Reading, fate: Fate) -> None:
+        """Say what became of a reading."""
+        with self.commit("imbalance"):
+            self._db.execute(
+                "UPDATE readings SET fate = ? WHERE source = ? AND boot = ? AND seq = ?",
+                (fate, reading.source, reading.boot, reading.seq),
+            )
+
+    def _count(self, counted: Mapping[tuple[str, int, int], int], fate: Fate) -> None:
+        self._db.executemany(
+            "UPDATE readings SET fate = ?, wh = ? WHERE source = ? AND boot = ? AND seq = ?",
+            [(fate, wh, *key) for key, wh in counted.items()],
+        )
+
+    def _trade(
+        self, trades: Iterable[Trade], key: tuple[str | None, int | None, int | None] = (None, None, None)
+    ) -> None:
+        self._db.executemany(
+            f"INSERT INTO trades ({_TRADE}, source, boot, reading_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            [(t.seller, t.buyer, t.energy_wh, t.price_wei_per_wh, t.slot, t.imbalance, *key) for t in trades],
+        )
+
+    def _keep(self, carries_nwh: Mapping[str, int], charges_wh: Mapping[str, int]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO carries VALUES (?, ?)", carries_nwh.items())
+        self._db.executemany("INSERT OR REPLACE INTO charges VALUES (?, ?)", charges_wh.items())
+
+    # ------------------------------------------------------------- batches
+
+    def form_batch(self, *, slots_per_day: int, most_trades: int, now: float) -> int | None:
+        """Make a batch of the trades that wait longest and fit: whole slots of one day; None when none waits."""
+        with self.commit("batch"):
+            waiting = self._read(
+                "SELECT id, slot, source, boot, reading_seq FROM trades WHERE batch IS NULL ORDER BY id LIMIT ?",
+                (most_trades + 1,),
+            )
+            if not waiting:
+                return None
+            day = waiting[0][1] // slots_per_day
+            groups: dict[tuple[Any, ...], list[int]] = {}
+            for trade, *group in waiting:
+                if group[0] // slots_per_day == day:
+                    groups.setdefault(tuple(group), []).append(trade)
+            if len(waiting) > most_trades and len(groups) > 1:
+                groups.popitem()  # the rest of this one may not have been read
+            batch = self._db.execute(
+                "INSERT INTO batches (state, formed_at) VALUES (?, ?)", (BatchState.BATCHED, now)
+            ).lastrowid
+            for (slot, *key), trades in groups.items():
+                self._db.executemany("UPDATE trades SET batch = ? WHERE id = ?", [(batch, trade) for trade in trades])
+                self._rest(batch, slot, key)
+            return batch
+
+    def _rest(self, batch: int | None, slot: int, key: Sequence[Any]) -> None:
+        """Note on which readings the trades of a slot, or the imbalance of one reading, rest."""
+        if key[0] is None:
+            self._db.execute("UPDATE readings SET batch = ? WHERE slot = ? AND fate = ?", (batch, slot, Fate.COUNTED))
+        else:
+            self._db.execute("UPDATE readings SET batch = ? WHERE source = ? AND boot = ? AND seq = ?", (batch, *key))
+
+    def batches(self, *states: BatchState) -> list[Batch]:
+        """The batches in these states, in the order of their numbers and then of their making."""
+        marks = ", ".join("?" * len(states))
+        return self._batches(f"WHERE state IN ({marks}) ORDER BY seq IS NULL, seq, id", states)
+
+    def newest_final(self, count: int) -> list[Batch]:
+        """The final batches with the highest numbers, the highest first."""
+        return self._batches("WHERE state = ? ORDER BY seq DESC LIMIT ?", (BatchState.FINAL, count))
+
+    def batch_at(self, seq: int) -> Batch | None:
+        """The batch that has this number."""
+        return next(iter(self._batches("WHERE seq = ?", (seq,))), None)
+
+    def _batches(self, condition: str, values: Sequence[Any]) -> list[Batch]:
+        rows = self._read(f"SELECT {_BATCH} FROM batches {condition}", values)  # noqa: S608
+        return [Batch(row[0], BatchState(row[1]), *row[2:]) for row in rows]
+
+    def attempts(self, batch: int) -> list[Attempt]:
+        """All transactions that were ever signed for a batch, the newest first."""
+        rows = self._read("SELECT hash, nonce, raw FROM attempts WHERE batch = ? ORDER BY id DESC", (batch,))
+        return [Attempt(*row) for row in rows]
+
+    def slots_of(self, batch: int) -> list[int]:
+        """The slots that a batch settles something of."""
+        return [
+            slot for (slot,) in self._read("SELECT DISTINCT slot FROM trades WHERE batch = ? ORDER BY slot", (batch,))
+        ]
+
+    def trades(self, batch: int) -> list[tuple[int, Trade]]:
+        """A batch's trades without those that were refused, each with its id, in the order in which they were made."""
+        rows = self._read(f"SELECT id, {_TRADE} FROM trades WHERE batch = ? AND reason IS NULL ORDER BY id", (batch,))  # noqa: S608
+        return [(row[0], Trade(*row[1:-1], imbalance=bool(row[-1]))) for row in rows]
+
+    def readings_of(self, batch: int) -> list[tuple[Reading, bytes]]:
+        """The readings that a batch rests on, each with its datagram's digest, ordered by key."""
+        rows = self._read(f"SELECT {_READING}, digest FROM readings WHERE batch = ? {_IN_ORDER}", (batch,))  # noqa: S608
+        return [(Reading(*row[:-1]), row[-1]) for row in rows]
+
+    def next_seq(self) -> int:
+        """The sequence number after the last one that a signed batch holds."""
+        return int(self._one("SELECT coalesce(max(seq) + 1, 0) FROM batches") or 0)
+
+    def next_nonce(self, operator: str) -> int:
+        """The nonce after the last one that was ever signed with this operator's key."""
+        query = "SELECT coalesce(max(nonce) + 1, 0) FROM attempts WHERE operator IN (?, '')"  # '': of schema 1
+        return int(self._one(query, (operator,)) or 0)
+
+    def signed(self, batch: int, attempt: Attempt, *, seq: int, operator: str, now: float) -> None:
+        """To SIGNED: the transaction is durable, and may be sent from now on."""
+        with self.commit("sign"):
+            self._db.execute(
+                "INSERT INTO attempts (hash, batch, operator, nonce, raw, signed_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (attempt.hash, batch, operator, attempt.nonce, attempt.raw, now),
+            )
+            self._update("sign", batch, BatchState.SIGNED, seq=seq)
+
+    def sent(self, batch: int) -> None:
+        """To SENT: a node has the transaction, no block that we know of does."""
+        self._update("sent", batch, BatchState.SENT, hash=None, block=None, block_hash=None)
+
+    def mined(self, batch: int, state: BatchState, *, transaction: str, block: int, block_hash: str) -> None:
+        """To MINED, or to REVERTED when the contract refused it in that block."""
+        self._update(state.lower(), batch, state, hash=transaction, block=block, block_hash=block_hash)
+
+    def final(self, batch: int) -> None:
+        """MINED → FINAL."""
+        self._update("final", batch, BatchState.FINAL)
+
+    def again(self, batch: int) -> None:
+        """REVERTED → BATCHED: its nonce is spent, its sequence number is not, and may be another one the next time."""
+        self._update("again", batch, BatchState.BATCHED, seq=None, hash=None, block=None, block_hash=None)
+
+    def refuse(self, batch: int, trades: Collection[int], reason: str) -> None:
+        """Take trades (ids) out of a batch that is not signed; one that has none left is REFUSED."""
+        with self.commit("refuse"):
+            self._db.executemany("UPDATE trades SET reason = ? WHERE id = ?", [(reason, trade) for trade in trades])
+            if not self.trades(batch):
+                self._update("refuse", batch, BatchState.REFUSED, reason=reason)
+
+    def _update(self, name: str, batch: int, state: BatchState, **columns: Any) -> None:
+        names = ", ".join(f"{column} = ?" for column in ("state", *columns))
+        with self.commit(name):
+            self._db.execute(f"UPDATE batches SET {names} WHERE id = ?", (state, *columns.values(), batch))  # noqa: S608
+
+    # -------------------------------------------------------------- status
+
+    def status(self) -> dict[str, Any]:
+        """Figures for people and programs; next_slot is the first slot after all used ones, None while none is."""
+        fates = dict(self._read("SELECT fate, count(*) FROM readings GROUP BY fate"))
+        states = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
+        opened, closed, used = self._read("SELECT count(*) - count(closed_at), count(closed_at), max(slot) FROM slots")[
+            0
+        ]
+        made, refused, imbalances = self._read(
+            "SELECT count(*), count(reason), count(*) FILTER (WHERE imbalance) FROM trades"
+        )[0]
+        settled = self._one(
+            "SELECT count(*) FROM trades JOIN batches ON batches.id = batch"
+            " WHERE state = 'FINAL' AND trades.reason IS NULL"
+        )
+        return {
+            "readings": {"stored": sum(fates.values()), **{fate.value: fates.get(fate, 0) for fate in Fate}},
+            "slots": {"open": opened, "closed": closed},
+            "trades": {"made": made, "settled": settled, "refused": refused, "imbalances": imbalances},
+            "batches": {state.value: states.get(state, 0) for state in BatchState},
+            "next_slot": None if used is None else used + 1,
+        }
+
+    def outbox_since(self) -> float | None:
+        """When the oldest trade that is not settled yet was made (s since the epoch); None when all are."""
+        ends = (BatchState.FINAL, BatchState.REFUSED)
+        return self._one(
+            "SELECT min(closed_at) FROM trades JOIN slots USING (slot) LEFT JOIN batches ON batches.id = batch"
+            " WHERE batch IS NULL OR state NOT IN (?, ?)",
+            ends,
+        )
+
+    def unmined(self) -> int:
+        """How many signed batches are in no block that we know of."""
+        return len(self.batches(*UNMINED))
+
+    def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
+        rows = self._read(query, values)
+        return rows[0][0] if rows else None
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the database cannot be read: {error}") from error
