@@ -15,7 +15,7 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_account.typed_transactions import TypedTransaction
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_typing import HexStr
 from eth_utils.abi import abi_to_signature, collapse_if_tuple, function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
@@ -136,7 +136,7 @@ class MarketChain:
         """Sign a batch without sending it; raises WouldRevertError when the contract would never take it."""
         self._actors_are_there(trades)
         with self._talking():
-            accounts = self._accounts
+            accounts: Mapping[str, str] = self._accounts
             try:
                 try:
                     call, gas = await self._tried(seq, readings_root, _batch(trades, accounts))

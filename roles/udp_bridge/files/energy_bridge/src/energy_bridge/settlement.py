@@ -186,8 +186,8 @@ class Settlement:
         return reverted
 
     async def _send_again(self, batch: Batch, attempt: Attempt) -> None:
-        now = self._clock()
-        if batch.state is BatchState.SENT and now - self._sent_at.get(batch.id, 0.0) <= RESEND_AFTER_S:
+        now, sent_at = self._clock(), self._sent_at.get(batch.id)
+        if batch.state is BatchState.SENT and sent_at is not None and now - sent_at <= RESEND_AFTER_S:
             return
         since = self._first_sent_at.setdefault(batch.id, now)
         if now - since > BUMP_AFTER_S and batch.seq is not None:

@@ -253,11 +253,12 @@ class Store:
 
     def last_price(self, source: str, slot: int) -> int | None:
         """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
-        return self._one(
+        price: int | None = self._one(
             "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
             " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
             (source, slot),
         )
+        return price
 
     # --------------------------------------------------------------- slots
 
@@ -413,7 +414,7 @@ class Store:
     def trades(self, batch: int) -> list[tuple[int, Trade]]:
         """A batch's trades without those that were refused, each with its id, in the order in which they were made."""
         rows = self._read(f"SELECT id, {_TRADE} FROM trades WHERE batch = ? AND reason IS NULL ORDER BY id", (batch,))  # noqa: S608
-        return [(row[0], Trade(*row[1:-1], imbalance=bool(row[-1]))) for row in rows]
+        return [(trade, Trade(*columns, bool(imbalance))) for trade, *columns, imbalance in rows]
 
     def readings_of(self, batch: int) -> list[tuple[Reading, bytes]]:
         """The readings that a batch rests on, each with its datagram's digest, ordered by key."""
@@ -493,11 +494,12 @@ class Store:
     def outbox_since(self) -> float | None:
         """When the oldest trade that is not settled yet was made (s since the epoch); None when all are."""
         ends = (BatchState.FINAL, BatchState.REFUSED)
-        return self._one(
+        since: float | None = self._one(
             "SELECT min(closed_at) FROM trades JOIN slots USING (slot) LEFT JOIN batches ON batches.id = batch"
             " WHERE batch IS NULL OR state NOT IN (?, ?)",
             ends,
         )
+        return since
 
     def unmined(self) -> int:
         """How many signed batches are in no block that we know of."""
