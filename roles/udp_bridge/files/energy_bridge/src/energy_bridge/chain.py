@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,17 @@ from web3 import AsyncHTTPProvider, AsyncWeb3
 from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
 
-from energy_bridge.batch import BatchTrade, encode_batch
+from energy_bridge.batch import BatchTrade, SettledBatch, decode_event, encode_batch
 from energy_bridge.config import ConfigError
 from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError, MismatchError, Receipt, Signed, WouldRevertError
 
-__all__ = ["MarketChain", "blamed", "read_abi", "read_operator"]
+__all__ = ["Logged", "MarketChain", "blamed", "read_abi", "read_operator"]
 
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10
+LOG_BLOCKS = 10_000  # a query's share of the chain
 # A fee that holds while the base fee multiplies by ten; only the base fee and the tip are ever paid.
 BASE_FEE_RESERVE = 10
 # Errors of the contract that say nothing against the batch: what they name is put right, or passes.
@@ -65,6 +67,16 @@ def read_operator(keystore: Path, password_file: Path) -> LocalAccount:
         raise ConfigError(f"The password in {password_file} does not open the account in {keystore}.") from error
     account: LocalAccount = Account.from_key(key)
     return account
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A settled batch, and where in the chain it is."""
+
+    batch: SettledBatch
+    transaction: str
+    block: int
+    block_hash: str
 
 
 class MarketChain:
@@ -219,6 +231,33 @@ class MarketChain:
                 return None
         block_hash = receipt["blockHash"].to_0x_hex()
         return Receipt(block=receipt["blockNumber"], block_hash=block_hash, succeeded=receipt["status"] == 1)
+
+    async def settled(self) -> AsyncIterator[Logged]:
+        """Yield every batch of this operator that is in the chain's logs, in order."""
+        with self._talking():
+            head = await self._web3.eth.block_number
+            for first in range(0, head + 1, LOG_BLOCKS):
+                logs = await self._contract.events.BatchSettled.get_logs(
+                    from_block=first,
+                    to_block=min(head, first + LOG_BLOCKS - 1),
+                    argument_filters={"operator": self.operator},
+                )
+                for entry in logs:
+                    yield Logged(
+                        decode_event(entry["args"]),
+                        transaction=entry["transactionHash"].to_0x_hex(),
+                        block=entry["blockNumber"],
+                        block_hash=entry["blockHash"].to_0x_hex(),
+                    )
+
+    async def names(self, accounts: Collection[str]) -> dict[str, str]:
+        """Name accounts as the actors are named: their own, and those that came in their place on the market."""
+        names: dict[str, str] = {address: name for name, address in self._accounts.items()}
+        if not set(accounts) <= names.keys():
+            with self._talking():
+                for address in list(names):
+                    names[await self._current(address)] = names[address]
+        return {account: names.get(account, account) for account in accounts}
 
     def _actors_are_there(self, trades: Sequence[Trade]) -> None:
         missing = sorted({name for trade in trades for name in (trade.seller, trade.buyer)} - self._accounts.keys())

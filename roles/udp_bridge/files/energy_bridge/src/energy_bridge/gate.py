@@ -89,13 +89,13 @@ def settle_late_readings(store: Store, rules: Rules) -> list[Reading]:
         with store.commit("imbalance"):
             known = store.counted(slot)
             for late in sorted(store.readings(slot, Fate.LATE), key=_age):
-                before, before_wh = known.get(late.source, (None, 0))
+                before, before_wh = known.get(late.source, (None, store.baseline_wh(slot, late.source)))
                 if late.source == rules.grid or (before is not None and _age(before) > _age(late)):
                     store.set_fate(late, Fate.SUPERSEDED)
                     done.append(late)
                     continue
                 carry_nwh = store.carries_nwh().get(late.source, 0)
-                delta_nwh = late.energy_nwh - (before.energy_nwh if before else 0)
+                delta_nwh = late.energy_nwh - (before.energy_nwh if before else before_wh * NWH_PER_WH)
                 delta_wh, carry_nwh = to_wh(delta_nwh, carry_nwh)
                 charged = _charged(store, rules)
                 price = store.last_price(rules.grid, slot)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "migrations"]
+import re
+
+__all__ = ["ARCHIVE_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "migrations"]
 
 SCHEMA_VERSION = 2
 
@@ -81,7 +83,17 @@ CREATE TABLE trades (
     "CREATE INDEX trades_by_batch ON trades (batch)",
     "CREATE INDEX trades_by_slot ON trades (slot)",
     "CREATE TABLE carries (source TEXT PRIMARY KEY, nwh INTEGER NOT NULL) WITHOUT ROWID",
+    # What a slot was settled with before this database was made of the chain's logs.
+    "CREATE TABLE baselines (slot INTEGER, actor TEXT, wh INTEGER NOT NULL, PRIMARY KEY (slot, actor)) WITHOUT ROWID",
     "CREATE TABLE charges (actor TEXT PRIMARY KEY, wh INTEGER NOT NULL) WITHOUT ROWID",
+)
+
+# The same tables for what is moved out of the way; what their rows refer to may have stayed.
+_ARCHIVED = re.compile(r"CREATE TABLE (batches|attempts|trades|readings)\b")
+ARCHIVE_SCHEMA = tuple(
+    _ARCHIVED.sub(r"CREATE TABLE IF NOT EXISTS archive.\1", re.sub(r" REFERENCES \w+", "", statement))
+    for statement in SCHEMA
+    if _ARCHIVED.search(statement)
 )
 
 # Schema 1 had one batch per slot with one transaction, readings in Wh, and late readings of which nothing was made:

@@ -8,15 +8,16 @@ interrupt the bridge before and after each of them.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from energy_bridge.model import UNMINED, BatchState, Fate, Reading, Trade
-from energy_bridge.schema import SCHEMA, SCHEMA_VERSION, migrations
+from energy_bridge.schema import ARCHIVE_SCHEMA, SCHEMA, SCHEMA_VERSION, migrations
 
 __all__ = ["Attempt", "Batch", "Closing", "OpenSlot", "Standing", "Store", "StoreError", "Stored"]
 
@@ -24,6 +25,19 @@ _READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
 _BATCH = "id, state, seq, hash, block, block_hash, reason"
 _TRADE = "seller, buyer, energy_wh, price_wei_per_wh, slot, imbalance"
 _IN_ORDER = "ORDER BY source, boot, seq"
+# What goes to an archive, by table: first what others refer to. `moved` has the ids of the batches.
+_MOVED = {
+    "batches": "id IN moved",
+    "attempts": "batch IN moved",
+    "trades": "batch IN moved",
+    "readings": "batch IN moved OR (batch IS NULL AND fate NOT IN ('open', 'late') AND received_at < :before"
+    " AND slot NOT IN (SELECT slot FROM trades WHERE batch IS NULL))",
+}
+_BASELINES = (
+    "INSERT OR REPLACE INTO baselines SELECT slot, source, wh FROM ("
+    " SELECT slot, source, wh, row_number() OVER (PARTITION BY slot, source ORDER BY boot DESC, seq DESC) AS place"
+    f" FROM readings WHERE wh IS NOT NULL AND ({_MOVED['readings']})) WHERE place = 1"
+)
 
 
 class StoreError(Exception):
@@ -96,6 +110,11 @@ class Standing:
     reason: str | None
     refused_wh: int = 0
     settled: bool = False
+
+
+def _trade(row: Sequence[Any]) -> Trade:
+    *columns, imbalance = row
+    return Trade(*columns, imbalance=bool(imbalance))
 
 
 def _nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
@@ -339,11 +358,11 @@ class Store:
         )
 
     def _trade(
-        self, trades: Iterable[Trade], key: tuple[str | None, int | None, int | None] = (None, None, None)
+        self, trades: Iterable[Trade], key: tuple[Any, ...] = (None, None, None), *, batch: int | None = None
     ) -> None:
         self._db.executemany(
-            f"INSERT INTO trades ({_TRADE}, source, boot, reading_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            [(t.seller, t.buyer, t.energy_wh, t.price_wei_per_wh, t.slot, t.imbalance, *key) for t in trades],
+            f"INSERT INTO trades ({_TRADE}, source, boot, reading_seq, batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            [(t.seller, t.buyer, t.energy_wh, t.price_wei_per_wh, t.slot, t.imbalance, *key, batch) for t in trades],
         )
 
     def _keep(self, carries_nwh: Mapping[str, int], charges_wh: Mapping[str, int]) -> None:
@@ -392,6 +411,10 @@ class Store:
         """The final batches with the highest numbers, the highest first."""
         return self._batches("WHERE state = ? ORDER BY seq DESC LIMIT ?", (BatchState.FINAL, count))
 
+    def first_seq(self) -> int:
+        """The lowest number that a batch here has, where others are in an archive; else 0."""
+        return int(self._one("SELECT min(seq) FROM batches") or 0) if self._floor("next_seq") else 0
+
     def batch_at(self, seq: int) -> Batch | None:
         """The batch that has this number."""
         return next(iter(self._batches("WHERE seq = ?", (seq,))), None)
@@ -414,7 +437,7 @@ class Store:
     def trades(self, batch: int) -> list[tuple[int, Trade]]:
         """A batch's trades without those that were refused, each with its id, in the order in which they were made."""
         rows = self._read(f"SELECT id, {_TRADE} FROM trades WHERE batch = ? AND reason IS NULL ORDER BY id", (batch,))  # noqa: S608
-        return [(trade, Trade(*columns, bool(imbalance))) for trade, *columns, imbalance in rows]
+        return [(trade, _trade(columns)) for trade, *columns in rows]
 
     def readings_of(self, batch: int) -> list[tuple[Reading, bytes]]:
         """The readings that a batch rests on, each with its datagram's digest, ordered by key."""
@@ -423,12 +446,22 @@ class Store:
 
     def next_seq(self) -> int:
         """The sequence number after the last one that a signed batch holds."""
-        return int(self._one("SELECT coalesce(max(seq) + 1, 0) FROM batches") or 0)
+        known = self._one("SELECT max(seq) + 1 FROM batches")
+        return max(int(known or 0), self._floor("next_seq"))
 
     def next_nonce(self, operator: str) -> int:
         """The nonce after the last one that was ever signed with this operator's key."""
-        query = "SELECT coalesce(max(nonce) + 1, 0) FROM attempts WHERE operator IN (?, '')"  # '': of schema 1
-        return int(self._one(query, (operator,)) or 0)
+        # '' is the operator of what schema 1 signed.
+        known = self._one("SELECT max(nonce) + 1 FROM attempts WHERE operator IN (?, '')", (operator,))
+        return max(int(known or 0), self._floor(f"next_nonce {operator}"))
+
+    def _floor(self, name: str) -> int:
+        """A number that is known without the rows that it came from, which are in an archive or lost."""
+        return int(self._one("SELECT value FROM meta WHERE name = ?", (name,)) or 0)
+
+    def _keep_floors(self, next_seq: int, next_nonces: Mapping[str, int]) -> None:
+        floors = {"next_seq": next_seq} | {f"next_nonce {operator}": nonce for operator, nonce in next_nonces.items()}
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in floors.items()])
 
     def signed(self, batch: int, attempt: Attempt, *, seq: int, operator: str, now: float) -> None:
         """To SIGNED: the transaction is durable, and may be sent from now on."""
@@ -466,6 +499,93 @@ class Store:
         names = ", ".join(f"{column} = ?" for column in ("state", *columns))
         with self.commit(name):
             self._db.execute(f"UPDATE batches SET {names} WHERE id = ?", (state, *columns.values(), batch))  # noqa: S608
+
+    # ------------------------------------------------- copies of the whole
+
+    def rebuild(
+        self, settled: Iterable[tuple[Batch, Sequence[Trade]]], *, next_seq: int, operator: str, next_nonce: int
+    ) -> None:
+        """Fill an empty database with what the chain says was settled: batches and their trades; raises StoreError.
+
+        The slots are closed. A reading that is sent again for one of them stands against what its source traded there.
+        """
+        with self.commit("rebuild"):
+            if self._one("SELECT count(*) FROM slots"):
+                raise StoreError("the database is not empty: a rebuild fills a new one")
+            for batch, trades in settled:
+                columns = (batch.id, batch.state, batch.seq, batch.hash, batch.block, batch.block_hash)
+                self._db.execute(
+                    "INSERT INTO batches (id, state, seq, hash, block, block_hash, formed_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    columns,
+                )
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO slots (slot, first_at, closed_at, traded, missing)"
+                    " VALUES (?, 0, 0, 1, '[]')",
+                    [(trade.slot,) for trade in trades],
+                )
+                self._trade(trades, batch=batch.id)
+            self._db.execute(
+                "INSERT INTO baselines SELECT slot, actor, sum(wh) FROM ("
+                " SELECT slot, seller AS actor, energy_wh AS wh FROM trades"
+                " UNION ALL SELECT slot, buyer, -energy_wh FROM trades) GROUP BY slot, actor"
+            )
+            self._keep_floors(next_seq, {operator: next_nonce})
+
+    def baseline_wh(self, slot: int, actor: str) -> int:
+        """What an actor provided (positive) or needed in a slot that is known from the chain alone; else 0."""
+        return int(self._one("SELECT wh FROM baselines WHERE slot = ? AND actor = ?", (slot, actor)) or 0)
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy to a new file while everything goes on; raises StoreError."""
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.unlink(missing_ok=True)
+            with closing(sqlite3.connect(part)) as copy:
+                self._db.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            self._at("backup before")
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.rename(path)
+            self._at("backup after")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the backup {path} cannot be written: {error}") from error
+
+    def archive(self, path: Path, *, before: float) -> int:
+        """Move the batches that were made before a time (s since the epoch) and are final, with all they rest on.
+
+        The other database is made where it is missing. Rows are copied first and deleted then: what is interrupted
+        between is ended the next time. Returns how many batches were moved. A slot itself stays, with what it has of
+        each actor, so that a reading that comes for it even later still stands against that.
+        """
+        try:
+            self._db.execute("ATTACH ? AS archive", (str(path),))
+        except sqlite3.Error as error:
+            raise StoreError(f"the archive {path} cannot be opened: {error}") from error
+        try:
+            values = {"before": before}
+            with self.commit("archive copy"):
+                for statement in ARCHIVE_SCHEMA:
+                    self._db.execute(statement)
+                self._db.execute("CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY)")
+                self._db.execute("DELETE FROM moved")
+                ended = "SELECT id FROM batches WHERE state IN ('FINAL', 'REFUSED') AND formed_at < :before"
+                self._db.execute(f"INSERT INTO moved {ended}", values)
+                for table, condition in _MOVED.items():
+                    copy = f"INSERT OR IGNORE INTO archive.{table} SELECT * FROM {table} WHERE {condition}"  # noqa: S608
+                    self._db.execute(copy, values)
+            with self.commit("archive"):
+                self._keep_floors(self.next_seq(), self._next_nonces())
+                self._db.execute(_BASELINES, values)
+                for table, condition in reversed(_MOVED.items()):
+                    self._db.execute(f"DELETE FROM {table} WHERE {condition}", values)  # noqa: S608
+                return int(self._one("SELECT count(*) FROM moved"))
+        finally:
+            self._db.execute("DETACH archive")
+
+    def _next_nonces(self) -> dict[str, int]:
+        return {name: self.next_nonce(name) for (name,) in self._read("SELECT DISTINCT operator FROM attempts")}
 
     # -------------------------------------------------------------- status
 
