@@ -113,8 +113,7 @@ class Standing:
 
 
 def _trade(row: Sequence[Any]) -> Trade:
-    *columns, imbalance = row
-    return Trade(*columns, imbalance=bool(imbalance))
+    return Trade(row[0], row[1], row[2], row[3], row[4], imbalance=bool(row[5]))
 
 
 def _nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
