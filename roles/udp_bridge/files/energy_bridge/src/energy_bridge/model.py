@@ -79,3 +79,4 @@ class Trade:
     energy_wh: int
     price_wei_per_wh: int
     slot: int
+    imbalance: bool = False
