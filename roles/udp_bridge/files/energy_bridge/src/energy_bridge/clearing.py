@@ -136,7 +136,8 @@ def charges_after(trades: Iterable[Trade], batteries: Mapping[str, Battery]) -> 
 
 def _sides(offers: Iterable[Offer], rules: Rules) -> tuple[list[_Open], list[_Open]]:
     """Sellers by rising price and buyers by falling price, equal ones by actor; batteries with what they can do."""
-    asks, bids = [], []
+    asks: list[_Open] = []
+    bids: list[_Open] = []
     for offer in offers:
         battery = rules.batteries.get(offer.actor)
         energy_wh = battery.within(offer.energy_wh) if battery else offer.energy_wh
@@ -161,8 +162,8 @@ def _merit_order(asks: Iterable[_Open], bids: Iterable[_Open], rules: Rules) -> 
 def _uniform(asks: Iterable[_Open], bids: Iterable[_Open], rules: Rules) -> Iterator[_Match]:
     """The matches of the merit order, all at the price of its last seller, who is the dearest that was needed.
 
-    It is somebody's own price, so nothing is rounded. No seller that is matched asks more; and the last buyer, who gives
-    the least of those that are matched, gives that much and the fee.
+    It is somebody's own price, so nothing is rounded. No seller that is matched asks more; and the last buyer, who
+    gives the least of those that are matched, gives that much and the fee.
     """
     matches = list(_merit_order(asks, bids, rules))
     return (match._replace(price_wei_per_wh=matches[-1].price_wei_per_wh) for match in matches)
@@ -211,7 +212,7 @@ def _with_fee(match: _Match, slot: int, rules: Rules) -> list[Trade]:
 
 
 def _with_grid(slot: int, actor: str, energy_wh: int, grid: str, *, buys: int | None, sells: int | None) -> Trade:
-    """What an actor provides (positive) goes to the grid, what it needs (negative) comes from it, at the grid's prices."""
+    """What an actor provides (positive) goes to the grid, what it needs (negative) comes from it."""
     seller, buyer, price, verb = (actor, grid, buys, "buys") if energy_wh > 0 else (grid, actor, sells, "sells")
     if price is None:
         raise NoGridPrice(f"The grid has named no price yet, and no tariff says what it {verb} at.")
