@@ -42,6 +42,7 @@ __all__ = [
     "MAC_BYTES",
     "MAGIC",
     "MAX_DATAGRAM_BYTES",
+    "MAX_WHOLE",
     "VERSION",
     "Question",
     "RejectionError",
@@ -60,10 +61,9 @@ MAGIC = 21317  # 0x5345, "SE"
 MAX_DATAGRAM_BYTES = 512
 MAC_BYTES = 32
 MAX_WHOLE = 2**53  # every whole number up to here is a double
-# How far the point moves: 1 kWh = 10^12 nWh, and 1 ether per kWh = 10^18 wei per 10^3 Wh.
-_NWH_PER_KWH_DIGITS = 12
-_WEI_PER_WH_DIGITS = 15
-_EXACT_DIGITS = 15  # two decimals of so many digits are never the same double
+_NWH_PER_KWH = 10**12
+_WEI_PER_WH = 10**15  # in 1 ether per kWh, which is 10^18 wei per 10^3 Wh
+_EXACT = 10**15  # no two decimals of fifteen digits are the same double
 
 _LITTLE, _BIG = struct.Struct("<9d"), struct.Struct(">9d")
 _ORDERS = {struct.pack("<d", MAGIC): _LITTLE, struct.pack(">d", MAGIC): _BIG}
@@ -200,11 +200,11 @@ def decode_answer(datagram: bytes, key: bytes | None) -> dict[str, Any]:
 
 def ether_per_kwh(price_wei_per_wh: int) -> float:
     """The price as a source writes it."""
-    return price_wei_per_wh / 10**_WEI_PER_WH_DIGITS
+    return price_wei_per_wh / _WEI_PER_WH
 
 
 def _kwh(energy_nwh: int) -> float:
-    return energy_nwh / 10**_NWH_PER_KWH_DIGITS
+    return energy_nwh / _NWH_PER_KWH
 
 
 def _write(document: Mapping[str, Any]) -> bytes:
@@ -269,8 +269,8 @@ def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple
     """The reading, and is its energy or price rounded, here or when its slot is cleared?"""
     if _whole(document, "version", MAX_WHOLE) != VERSION:
         raise ValueError(f"version is not {VERSION}")
-    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH_DIGITS, UINT32_MAX * NWH_PER_WH)
-    price, price_rounded = _scaled(document, "price_ether_per_kwh", _WEI_PER_WH_DIGITS, INT64_MAX)
+    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH, UINT32_MAX * NWH_PER_WH)
+    price, price_rounded = _scaled(document, "price_ether_per_kwh", _WEI_PER_WH, INT64_MAX)
     reading = Reading(
         source=source,
         boot=_whole(document, "boot", MAX_WHOLE),
@@ -310,13 +310,13 @@ def _whole_or_none(value: Any) -> int | None:
     return int(value) if type(value) in (int, float) and abs(value) <= MAX_WHOLE and value % 1 == 0 else None
 
 
-def _scaled(document: Mapping[str, Any], name: str, digits: int, largest: int) -> tuple[int, bool]:
-    """A number with its point moved, and was it rounded?"""
-    number, scale = _number(document, name), 10**digits
+def _scaled(document: Mapping[str, Any], name: str, scale: int, largest: int) -> tuple[int, bool]:
+    """A number times a power of ten, and was it rounded?"""
+    number = _number(document, name)
     value, rounded = round(number * scale), False
     # As a rule it is one of the decimals of which no two are the same double: then there is no need for slow ones.
-    if abs(value) >= 10**_EXACT_DIGITS or value / scale != number:
-        exact = Decimal(repr(number)).scaleb(digits)
+    if abs(value) >= _EXACT or value / scale != number:
+        exact = Decimal(repr(number)) * scale  # at most 19 digits and zeros: nothing is lost
         value = int(exact.to_integral_value(ROUND_HALF_EVEN))
         rounded = value != exact
     if abs(value) > largest:
