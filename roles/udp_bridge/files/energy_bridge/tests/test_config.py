@@ -29,6 +29,7 @@ GOOD: dict[str, Any] = {
     "grace_s": 30,
     "confirmations": 3,
     "poll_s": 1,
+    "strict": False,
 }
 
 
@@ -38,6 +39,24 @@ def test_a_good_configuration() -> None:
     assert config.rules == Rules(grid="grid")
     assert config.source_keys == Path("source-keys.json")
     assert parse_config({**GOOD, "source_keys": None}).source_keys is None
+
+
+def test_an_actor_has_the_id_that_it_is_given_or_its_place() -> None:
+    pv, grid = GOOD["actors"].values()
+    house = {"address": "0x" + "03" * 20, "kind": "Load"}
+
+    def ids(actors: dict[str, Any]) -> dict[str, int]:
+        return {name: actor.id for name, actor in parse_config({**GOOD, "actors": actors}).actors.items()}
+
+    assert ids({"pv": pv, "grid": grid, "house": house}) == {"pv": 1, "grid": 2, "house": 3}
+    assert ids({"pv": {**pv, "id": 7}, "grid": grid, "house": {**house, "id": 1}}) == {"pv": 7, "grid": 2, "house": 1}
+
+
+@pytest.mark.parametrize("number", [2, 0, -1, 1.0, True, "7", None, 2**53 + 1])
+def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: Any) -> None:
+    pv, grid = GOOD["actors"].values()
+    with pytest.raises(ConfigError, match=r"^actors has to be an object .* no id twice\.$"):
+        parse_config({**GOOD, "actors": {"pv": {**pv, "id": number}, "grid": grid}})
 
 
 @pytest.mark.parametrize(
@@ -53,13 +72,15 @@ def test_a_good_configuration() -> None:
         ("actors", {"pv": GOOD["actors"]["pv"]}, "one grid"),
         ("actors", {"a": GOOD["actors"]["grid"], "b": GOOD["actors"]["grid"]}, "one grid"),
         ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "wind"}}, "Load|PV"),
-        ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "Load"}}, "no address twice"),
+        ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "Load"}}, "no address and no id twice"),
         ("clearing", [], "{} for pay as bid"),
         ("slot_s", 0, "positive"),
         ("grace_s", -1, "not negative"),
         ("grace_s", float("nan"), "not negative"),
         ("confirmations", 2.5, "blocks"),
         ("poll_s", 0, "positive"),
+        ("strict", "no", "true or false"),
+        ("strict", 0, "true or false"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_it_has_to_be(name: str, value: Any, words: str) -> None:
@@ -157,9 +178,23 @@ def test_check_says_what_is_wrong_and_exits_with_2(tmp_path: Path, capsys: pytes
     assert "No such file" in capsys.readouterr().err
 
 
-def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path) -> None:
+def test_a_source_has_one_secret_or_more(tmp_path: Path) -> None:
     path = tmp_path / "source-keys.json"
-    path.write_text(json.dumps({"pv": "not hex"}))
+    path.write_text(json.dumps({"pv": ["02" * 32, "01" * 32], "grid": "03" * 32, "load": ["04" * 32]}))
+    assert read_source_keys(path) == {
+        "pv": (b"\2" * 32, b"\1" * 32),
+        "grid": (b"\3" * 32,),
+        "load": (b"\4" * 32,),
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*({"pv": wrong} for wrong in ("not hex", "", ["", "not hex"], [["not hex"]], None, 5)), ["not hex"]],
+)
+def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "source-keys.json"
+    path.write_text(json.dumps(content))
     with pytest.raises(ConfigError) as caught:
         read_source_keys(path)
     assert str(path) in str(caught.value)
@@ -170,7 +205,7 @@ def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path) -> None:
 def bridge(tmp_path: Path) -> Path:
     """The configuration of a bridge whose sources pv and grid have secrets."""
     keys, path = tmp_path / "source-keys.json", tmp_path / "config.json"
-    keys.write_text(json.dumps({"pv": "01" * 32, "grid": "02" * 32}))
+    keys.write_text(json.dumps({"pv": ["01" * 32, "03" * 32], "grid": "02" * 32}))
     path.write_text(json.dumps({**GOOD, "source_keys": str(keys)}))
     return path
 
@@ -194,7 +229,7 @@ def test_all_secrets_are_shown_as_simulate_takes_them(
     assert main(["secret", "--config", str(bridge)]) == 0
     copied = tmp_path / "copied.json"
     copied.write_text(capsys.readouterr().out)
-    assert read_source_keys(copied) == {"pv": b"\1" * 32, "grid": b"\2" * 32}
+    assert read_source_keys(copied) == {"pv": (b"\1" * 32,), "grid": (b"\2" * 32,)}
 
 
 def test_where_nobody_is_authenticated_there_is_no_secret(bridge: Path, capsys: pytest.CaptureFixture[str]) -> None:

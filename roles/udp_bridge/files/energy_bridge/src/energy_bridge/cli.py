@@ -125,13 +125,13 @@ def _secret(options: argparse.Namespace) -> int:
         raise ConfigError("This bridge authenticates nobody: a datagram is the JSON object alone.")
     keys = read_source_keys(path)
     if options.source is None:
-        print(json.dumps({name: key.hex() for name, key in keys.items()}, indent=2))
+        print(json.dumps({name: first.hex() for name, (first, *_) in keys.items()}, indent=2))
         return 0
     if options.source not in keys:
         raise ConfigError(f"There is no source {options.source!r}; there are {', '.join(sorted(keys))}.")
-    print(keys[options.source].hex())
+    print(keys[options.source][0].hex())
     # Not for those who take the secret into a variable.
-    print("Decode the hex to 32 bytes; send JSON, then the HMAC-SHA256 of the JSON under them.", file=sys.stderr)
+    print("Decode the hex to 32 bytes; send a reading, then its HMAC-SHA256 under them: docs/wire.md.", file=sys.stderr)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.model import INT64_MAX, Kind
+from energy_bridge.wire import MAX_WHOLE
 
 __all__ = ["Actor", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
 
@@ -24,9 +25,10 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A participant: the source's name, its account on the chain (0x and 40 hex digits) and what it is."""
+    """A participant: the source's name, its id in binary datagrams, its account (0x and 40 hex digits), what it is."""
 
     name: str
+    id: int
     address: str
     kind: Kind
 
@@ -51,6 +53,7 @@ class Config:
     grace_s: float
     confirmations: int
     poll_s: float
+    strict: bool
 
     @property
     def grid(self) -> str:
@@ -63,13 +66,23 @@ def read_config(path: Path) -> Config:
     return parse_config(_read_json(path))
 
 
-def read_source_keys(path: Path) -> dict[str, bytes]:
-    """Read the sources' secrets, {name: hex}; raises ConfigError, never with a secret in it."""
+def read_source_keys(path: Path) -> dict[str, tuple[bytes, ...]]:
+    """Read the sources' secrets, {name: hex} or {name: [hex, …]}; the first of a source is the one to use.
+
+    Raises ConfigError, never with a secret in it.
+    """
     document = _read_json(path)
     try:
-        return {name: bytes.fromhex(secret) for name, secret in document.items()}
+        return {name: _secrets(value) for name, value in document.items()}
     except (AttributeError, TypeError, ValueError):
-        raise ConfigError(f"{path} does not hold an object of source names and hex digits.") from None
+        raise ConfigError(f"{path} does not hold an object of source names and hex digits, or lists of them.") from None
+
+
+def _secrets(value: Any) -> tuple[bytes, ...]:
+    secrets = tuple(bytes.fromhex(secret) for secret in ([value] if isinstance(value, str) else value))
+    if not all(secrets):
+        raise ValueError("an empty secret")
+    return secrets
 
 
 def _read_json(path: Path) -> Any:
@@ -100,13 +113,17 @@ def parse_config(document: Any) -> Config:
         market_abi=Path(document["market"]["abi"]),
         operator_keystore=Path(document["operator"]["keystore"]),
         operator_password_file=Path(document["operator"]["password_file"]),
-        actors={name: Actor(name, actor["address"], Kind(actor["kind"])) for name, actor in document["actors"].items()},
+        actors={
+            name: Actor(name, number, actor["address"], Kind(actor["kind"]))
+            for (name, actor), number in zip(document["actors"].items(), _ids(document["actors"]), strict=True)
+        },
         rules=_rules(document["clearing"], document["actors"]),
         source_keys=None if document["source_keys"] is None else Path(document["source_keys"]),
         slot_s=document["slot_s"],
         grace_s=document["grace_s"],
         confirmations=document["confirmations"],
         poll_s=document["poll_s"],
+        strict=document["strict"],
     )
 
 
@@ -187,7 +204,19 @@ def _is_actors(value: Any) -> bool:
             return False
     kinds = [actor["kind"] for actor in value.values()]
     addresses = {actor["address"].lower() for actor in value.values()}
-    return set(kinds) <= set(Kind) and kinds.count(Kind.GRID) == 1 and len(addresses) == len(value)
+    ids = _ids(value)
+    return (
+        set(kinds) <= set(Kind)
+        and kinds.count(Kind.GRID) == 1
+        and len(addresses) == len(value)
+        and all(_is_int(number) and 0 < number <= MAX_WHOLE for number in ids)
+        and len(set(ids)) == len(value)
+    )
+
+
+def _ids(actors: Mapping[str, Any]) -> list[Any]:
+    """Each actor's id: the one that it has, or else its place, from 1 on."""
+    return [actor.get("id", place) for place, actor in enumerate(actors.values(), 1)]
 
 
 def _is_pairs(value: Any) -> bool:
@@ -249,7 +278,10 @@ _SETTINGS: _Settings = {
         lambda value: _is_object(value, "keystore", "password_file"),
     ),
     "actors": (
-        'an object {"source": {"address": "0x…", "kind": "Load|PV|CHP|Battery|Grid"}}: one grid, no address twice',
+        (
+            'an object {"source": {"address": "0x…", "kind": "Load|PV|CHP|Battery|Grid"}}, perhaps with "id": 1, 2, …; '
+            "one grid, no address and no id twice"
+        ),
         _is_actors,
     ),
     "clearing": ("an object with the rules of the market, {} for pay as bid", lambda value: isinstance(value, dict)),
@@ -261,4 +293,5 @@ _SETTINGS: _Settings = {
     "grace_s": ("a number of seconds, not negative", _is_seconds),
     "confirmations": ("a positive whole number of blocks", lambda value: _is_int(value) and value > 0),
     "poll_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
+    "strict": ("true or false", lambda value: isinstance(value, bool)),
 }
