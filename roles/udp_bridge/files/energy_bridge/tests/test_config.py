@@ -42,7 +42,7 @@ def test_a_good_configuration() -> None:
 
 
 def test_an_actor_has_the_id_that_it_is_given_or_its_place() -> None:
-    pv, grid = GOOD["actors"].values()
+    pv, _, grid = GOOD["actors"].values()
     house = {"address": "0x" + "03" * 20, "kind": "Load"}
 
     def ids(actors: dict[str, Any]) -> dict[str, int]:
@@ -54,7 +54,7 @@ def test_an_actor_has_the_id_that_it_is_given_or_its_place() -> None:
 
 @pytest.mark.parametrize("number", [2, 0, -1, 1.0, True, "7", None, 2**53 + 1])
 def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: Any) -> None:
-    pv, grid = GOOD["actors"].values()
+    pv, _, grid = GOOD["actors"].values()
     with pytest.raises(ConfigError, match=r"^actors has to be an object .* no id twice\.$"):
         parse_config({**GOOD, "actors": {"pv": {**pv, "id": number}, "grid": grid}})
 

@@ -34,7 +34,7 @@ _MOVED = {
     " AND slot NOT IN (SELECT slot FROM trades WHERE batch IS NULL))",
 }
 _BASELINES = (
-    "INSERT OR REPLACE INTO baselines SELECT slot, source, wh FROM ("
+    "INSERT OR REPLACE INTO baselines SELECT slot, source, wh FROM ("  # noqa: S608
     " SELECT slot, source, wh, row_number() OVER (PARTITION BY slot, source ORDER BY boot DESC, seq DESC) AS place"
     f" FROM readings WHERE wh IS NOT NULL AND ({_MOVED['readings']})) WHERE place = 1"
 )
