@@ -360,7 +360,7 @@ def test_the_first_attempt_counts_where_a_block_has_it_after_all(bridge: Bridge)
     bridge.chain.pool = ["0 0 0"]
     bridge.mine_and_step(CONFIRMATIONS)
     assert bridge.states() == [BatchState.FINAL]
-    assert bridge.standing("pv", 5).transaction == "0 0 0"
+    assert bridge.store.batches(BatchState.FINAL)[0].hash == "0 0 0"
 
 
 def test_a_batch_that_would_revert_is_refused_and_its_number_goes_to_the_next(bridge: Bridge) -> None:

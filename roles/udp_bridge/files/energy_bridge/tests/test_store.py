@@ -77,7 +77,10 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(path: Path) -> No
     with closing(Store(path)) as store:
         assert store.belongs_to("market", "another") == "a market"
         standings = {seq: store.standing("pv", 1, seq) for seq in (5, 6, 7, 8, 9)}
-        assert [standing and (standing.fate, standing.state, standing.settled) for standing in standings.values()] == [
+        assert [
+            standing and (standing.fate, standing.batch and standing.batch.state, standing.settled)
+            for standing in standings.values()
+        ] == [
             (Fate.COUNTED, BatchState.FINAL, True),
             (Fate.COUNTED, BatchState.REFUSED, False),
             (Fate.COUNTED, None, True),
@@ -86,7 +89,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(path: Path) -> No
         ]
         refused, settled = standings[6], standings[5]
         assert refused is not None and settled is not None
-        assert (settled.transaction, refused.reason) == ("0xabc", "no money")
+        assert (settled.batch and settled.batch.hash, refused.reason) == ("0xabc", "no money")
         assert (store.next_seq(), store.next_nonce(OPERATOR)) == (1, 8)
         settle_late_readings(store, RULES)
         assert store.form_batch(slots_per_day=96, most_trades=9, now=9.0) is not None

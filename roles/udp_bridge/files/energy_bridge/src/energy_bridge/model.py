@@ -6,7 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["INT64_MAX", "NWH_PER_WH", "UINT32_MAX", "UNMINED", "BatchState", "Fate", "Kind", "Offer", "Reading", "Trade"]
+__all__ = [
+    "INT64_MAX",
+    "NWH_PER_WH",
+    "UINT32_MAX",
+    "UNMINED",
+    "BatchState",
+    "Fate",
+    "Kind",
+    "Offer",
+    "Reading",
+    "Trade",
+]
 
 INT64_MAX = 2**63 - 1  # the contract's price, and what SQLite keeps in one integer
 UINT32_MAX = 2**32 - 1  # the contract's slot and energy

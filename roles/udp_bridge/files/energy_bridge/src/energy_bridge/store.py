@@ -98,18 +98,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one reading stands: its own fate, its batch's state once it is in one, and why some of it is refused.
+    """Where one reading stands: its fate, the batch that rests on it, and how much the contract refused, and why.
 
     settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
     """
 
     slot: int
     fate: Fate
-    state: BatchState | None
-    transaction: str | None
+    batch: Batch | None
+    refused_wh: int
     reason: str | None
-    refused_wh: int = 0
-    settled: bool = False
+    settled: bool
 
 
 def _trade(row: Sequence[Any]) -> Trade:
@@ -229,45 +228,30 @@ class Store:
 
     def standing(self, source: str, boot: int, seq: int) -> Standing | None:
         """Where the reading with this key stands; None when it is not stored."""
+        key = (source, boot, seq)
         rows = self._read(
-            "SELECT slot, fate, batch, state, hash, coalesce(batches.reason, refusal), traded FROM readings"
-            " JOIN slots USING (slot) LEFT JOIN batches ON batches.id = batch"
-            " WHERE source = ? AND boot = ? AND readings.seq = ?",
-            (source, boot, seq),
+            "SELECT slot, fate, batch, refusal, traded FROM readings JOIN slots USING (slot)"
+            " WHERE source = ? AND boot = ? AND seq = ?",
+            key,
         )
         if not rows:
             return None
-        slot, fate, batch, state, transaction, reason, traded = rows[0]
-        refused_wh, why = self._refused(source, slot, batch)
-        waits = (
-            traded
-            if fate == Fate.COUNTED
-            else fate != Fate.IMBALANCE
-            or self._one(
-                "SELECT 1 FROM trades WHERE batch IS NULL AND source = ? AND boot = ? AND reading_seq = ?",
-                (source, boot, seq),
-            )
-        )
-        return Standing(
-            slot,
-            Fate(fate),
-            state and BatchState(state),
-            transaction,
-            reason or why,
-            refused_wh,
-            settled=state == BatchState.FINAL or (batch is None and not waits),
-        )
+        slot, fate, number, refusal, traded = rows[0]
+        if number is None:
+            waits = traded if fate == Fate.COUNTED else fate != Fate.IMBALANCE or self._waits(key)
+            return Standing(slot, Fate(fate), None, 0, refusal, settled=not waits and refusal is None)
+        (batch,) = self._batches("WHERE id = ?", (number,))
+        refused_wh, reason = self._read(
+            "SELECT coalesce(sum(energy_wh), 0), min(reason) FROM trades"
+            " WHERE batch = ? AND slot = ? AND reason IS NOT NULL AND ? IN (seller, buyer)",
+            (number, slot, source),
+        )[0]
+        return Standing(slot, Fate(fate), batch, refused_wh, reason or batch.reason, batch.state is BatchState.FINAL)
 
-    def _refused(self, actor: str, slot: int, batch: int | None) -> tuple[int, str | None]:
-        """How many Wh of an actor's trades in a batch the contract refused, and why."""
-        if batch is None:
-            return 0, None
-        rows = self._read(
-            "SELECT sum(energy_wh), min(reason) FROM trades WHERE batch = ? AND slot = ? AND reason IS NOT NULL"
-            " AND ? IN (seller, buyer)",
-            (batch, slot, actor),
-        )
-        return int(rows[0][0] or 0), rows[0][1]
+    def _waits(self, key: tuple[str, int, int]) -> bool:
+        """Is an imbalance of this reading in no batch yet?"""
+        query = "SELECT 1 FROM trades WHERE batch IS NULL AND source = ? AND boot = ? AND reading_seq = ?"
+        return self._one(query, key) is not None
 
     def last_price(self, source: str, slot: int) -> int | None:
         """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
@@ -609,6 +593,15 @@ class Store:
             "batches": {state.value: states.get(state, 0) for state in BatchState},
             "next_slot": None if used is None else used + 1,
         }
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """All trades, with where they stand: the names of the columns, and the rows."""
+        columns = [*_TRADE.split(", "), "state", "batch_seq", "hash", "block", "refused_because"]
+        rows = self._read(
+            f"SELECT {_TRADE}, coalesce(state, 'WAITING'), batches.seq, hash, block, trades.reason"  # noqa: S608
+            " FROM trades LEFT JOIN batches ON batches.id = batch ORDER BY trades.id"
+        )
+        return columns, rows
 
     def outbox_since(self) -> float | None:
         """When the oldest trade that is not settled yet was made (s since the epoch); None when all are."""
