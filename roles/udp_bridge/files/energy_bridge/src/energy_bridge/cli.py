@@ -237,13 +237,14 @@ def _secret(options: argparse.Namespace) -> int:
 
 
 def _sentences(status: dict[str, Any]) -> str:
+    readings, slots, trades = status["readings"], status["slots"], status["trades"]
     batches = ", ".join(f"{count} {state}" for state, count in status["batches"].items() if count) or "none"
+    settled = f"{trades['settled']} settled, {trades['refused']} refused, {trades['imbalances']} imbalances"
     return "\n".join(
         (
-            f"readings  {status['readings']['stored']} stored, {status['readings']['late']} late",
-            f"slots     {status['slots']['closed']} closed, {status['slots']['open']} open, next {status['next_slot']}",
-            f"trades    {status['trades']['made']} made, {status['trades']['settled']} settled, "
-            f"{status['trades']['refused']} refused, {status['trades']['imbalances']} imbalances",
+            f"readings  {readings['stored']} stored, {readings['late']} late",
+            f"slots     {slots['closed']} closed, {slots['open']} open, next {status['next_slot']}",
+            f"trades    {trades['made']} made, {settled}",
             f"batches   {batches}",
         )
     )

@@ -98,7 +98,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one reading stands: its fate, the batch that rests on it, and how much the contract refused, and why.
+    """Where one reading stands: its fate, the batch that rests on it, what its source trades there, and what not and why.
 
     settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
     """
@@ -106,6 +106,7 @@ class Standing:
     slot: int
     fate: Fate
     batch: Batch | None
+    traded_wh: int
     refused_wh: int
     reason: str | None
     settled: bool
@@ -239,14 +240,22 @@ class Store:
         slot, fate, number, refusal, traded = rows[0]
         if number is None:
             waits = traded if fate == Fate.COUNTED else fate != Fate.IMBALANCE or self._waits(key)
-            return Standing(slot, Fate(fate), None, 0, refusal, settled=not waits and refusal is None)
+            return Standing(slot, Fate(fate), None, 0, 0, refusal, settled=not waits and refusal is None)
         (batch,) = self._batches("WHERE id = ?", (number,))
-        refused_wh, reason = self._read(
-            "SELECT coalesce(sum(energy_wh), 0), min(reason) FROM trades"
-            " WHERE batch = ? AND slot = ? AND reason IS NOT NULL AND ? IN (seller, buyer)",
+        all_wh, refused_wh, reason = self._read(
+            "SELECT coalesce(sum(energy_wh), 0), coalesce(sum(energy_wh) FILTER (WHERE reason IS NOT NULL), 0),"
+            " min(reason) FROM trades WHERE batch = ? AND slot = ? AND ? IN (seller, buyer)",
             (number, slot, source),
         )[0]
-        return Standing(slot, Fate(fate), batch, refused_wh, reason or batch.reason, batch.state is BatchState.FINAL)
+        return Standing(
+            slot,
+            Fate(fate),
+            batch,
+            all_wh - refused_wh,
+            refused_wh,
+            reason or batch.reason,
+            settled=batch.state is BatchState.FINAL,
+        )
 
     def _waits(self, key: tuple[str, int, int]) -> bool:
         """Is an imbalance of this reading in no batch yet?"""
