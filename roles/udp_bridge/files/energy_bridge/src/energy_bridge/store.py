@@ -98,7 +98,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one reading stands: its fate, the batch that rests on it, what its source trades there, and what not and why.
+    """Where one reading stands: its fate, the batch that rests on it, what its source trades there, what not and why.
 
     settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
     """
