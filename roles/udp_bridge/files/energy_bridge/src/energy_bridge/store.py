@@ -55,11 +55,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class OpenSlot:
-    """A slot that waits for its gate: when its first reading came (s since the epoch), and how many actors reported."""
+    """A slot that waits for its gate: when its first reading came (s since the epoch), and who reported."""
 
     slot: int
     first_at: float
-    reported: int
+    sources: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,10 +276,13 @@ class Store:
     def open_slots(self) -> list[OpenSlot]:
         """The slots that are not closed, in order."""
         rows = self._read(
-            "SELECT slot, first_at, (SELECT count(DISTINCT source) FROM readings WHERE readings.slot = slots.slot)"
-            " FROM slots WHERE closed_at IS NULL ORDER BY slot"
+            "SELECT slot, first_at, source FROM slots LEFT JOIN readings USING (slot) WHERE closed_at IS NULL"
+            " GROUP BY slot, source ORDER BY slot"
         )
-        return [OpenSlot(*row) for row in rows]
+        slots: dict[tuple[int, float], set[str]] = {}
+        for slot, first_at, source in rows:
+            slots.setdefault((slot, first_at), set()).add(source)
+        return [OpenSlot(slot, first_at, frozenset(sources)) for (slot, first_at), sources in slots.items()]
 
     def readings(self, slot: int, fate: Fate) -> list[Reading]:
         """A slot's readings of that fate, ordered by key."""
