@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 class Gate:
     """When a slot closes. Times are seconds.
 
-    By the wall clock a slot's gate is at its beginning, less lead_s; it closes there if every actor has reported, and
-    grace_s later if not. actors are those that are waited for. By a simulated clock slots have nothing to do with the time: a slot closes as soon as every
-    actor has reported, or grace_s after its first reading.
+    By the wall clock a slot's gate is at its beginning, less lead_s; it closes there if all whom it waits for (actors)
+    have reported, and grace_s later if not. By a simulated clock slots have nothing to do with the time: a slot closes
+    as soon as they have reported, or grace_s after its first reading.
     """
 
     actors: frozenset[str]
