@@ -46,7 +46,7 @@ CREATE TABLE readings (
     received_at REAL NOT NULL,     -- seconds since the epoch, the bridge's clock
     time REAL NOT NULL,            -- the same, the source's clock
     slot INTEGER NOT NULL REFERENCES slots,
-    energy_wh INTEGER NOT NULL,
+    energy_nwh INTEGER NOT NULL,
     price_wei_per_wh INTEGER NOT NULL,
     fate TEXT NOT NULL,
     PRIMARY KEY (source, boot, seq)
@@ -62,7 +62,10 @@ CREATE TABLE trades (
     PRIMARY KEY (slot, position)
 ) WITHOUT ROWID;
 """
-_READING = "source, boot, seq, time, slot, energy_wh, price_wei_per_wh"
+_READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
+_INSERT_READING = (
+    f"INSERT OR IGNORE INTO readings ({_READING}, digest, received_at, fate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+)
 _BATCH = "id, state, seq, nonce, raw, hash, block, reason"
 
 
@@ -72,10 +75,11 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What adding one datagram came to: is it new, and are its bytes those that stand under its key?"""
+    """What adding one datagram came to: is it new, are its bytes those that stand under its key, its fate when new."""
 
     new: bool
     same: bool
+    fate: Fate = Fate.OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,9 @@ class Standing:
 
     slot: int
     fate: Fate
-    state: BatchState | None
-    transaction: str | None
-    reason: str | None
+    state: BatchState | None = None
+    transaction: str | None = None
+    reason: str | None = None
 
 
 class Store:
@@ -140,30 +144,28 @@ class Store:
 
     def add(self, received: Sequence[tuple[Reading, bytes]], now: float) -> list[Stored]:
         """Store readings, each with its datagram's digest; durable when this returns, nothing stored when it raises."""
+        if not received:
+            return []
         with self._transaction():
-            return [self._add(reading, digest, now) for reading, digest in received]
+            fates = self._fates({reading.slot for reading, _ in received}, now)
+            return [self._add(reading, digest, fates[reading.slot], now) for reading, digest in received]
 
-    def _add(self, reading: Reading, digest: bytes, now: float) -> Stored:
+    def _fates(self, slots: Iterable[int], now: float) -> dict[int, Fate]:
+        """What becomes of a new reading of each slot; a slot that is new is opened."""
+        fates = {}
+        for slot in slots:
+            self._db.execute("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", (slot, now))
+            closed = self._db.execute("SELECT closed_at FROM slots WHERE slot = ?", (slot,)).fetchone()[0]
+            fates[slot] = Fate.OPEN if closed is None else Fate.LATE
+        return fates
+
+    def _add(self, reading: Reading, digest: bytes, fate: Fate, now: float) -> Stored:
         key = (reading.source, reading.boot, reading.seq)
+        rest = (reading.time, reading.slot, reading.energy_nwh, reading.price_wei_per_wh, digest, now, fate)
+        if self._db.execute(_INSERT_READING, key + rest).rowcount:
+            return Stored(new=True, same=True, fate=fate)
         row = self._db.execute("SELECT digest FROM readings WHERE source = ? AND boot = ? AND seq = ?", key).fetchone()
-        if row is not None:
-            return Stored(new=False, same=row[0] == digest)
-        self._db.execute("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", (reading.slot, now))
-        closed = self._db.execute("SELECT closed_at FROM slots WHERE slot = ?", (reading.slot,)).fetchone()[0]
-        self._db.execute(
-            f"INSERT INTO readings ({_READING}, digest, received_at, fate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (
-                *key,
-                reading.time,
-                reading.slot,
-                reading.energy_wh,
-                reading.price_wei_per_wh,
-                digest,
-                now,
-                Fate.OPEN if closed is None else Fate.LATE,
-            ),
-        )
-        return Stored(new=True, same=True)
+        return Stored(new=False, same=row[0] == digest)
 
     def standing(self, source: str, boot: int, seq: int) -> Standing:
         """Where the reading with this key stands; it has to be stored."""
