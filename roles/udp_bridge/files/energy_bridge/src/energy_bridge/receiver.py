@@ -137,10 +137,7 @@ class Receiver:
         if len(self._askers) >= KNOWN_ADDRESSES:
             self._askers.clear()
         address = parse_address(raw, self._socket.family)
-        allowed = address[0] in self._allowed
-        if not allowed:
-            log.warning("stranger from=%s: listen_allow does not name it", address[0])
-        self._askers[raw] = _UdpAsker(self._socket, address) if allowed else None
+        self._askers[raw] = _UdpAsker(self._socket, address) if address[0] in self._allowed else None
 
 
 class _UdpAsker:

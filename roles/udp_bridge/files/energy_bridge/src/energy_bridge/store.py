@@ -167,13 +167,15 @@ class Store:
         row = self._db.execute("SELECT digest FROM readings WHERE source = ? AND boot = ? AND seq = ?", key).fetchone()
         return Stored(new=False, same=row[0] == digest)
 
-    def standing(self, source: str, boot: int, seq: int) -> Standing:
-        """Where the reading with this key stands; it has to be stored."""
+    def standing(self, source: str, boot: int, seq: int) -> Standing | None:
+        """Where the reading with this key stands; None where it is not stored."""
         rows = self._read(
             "SELECT slot, fate, state, hash, reason FROM readings JOIN slots USING (slot)"
             " LEFT JOIN batches ON batches.id = batch WHERE source = ? AND boot = ? AND readings.seq = ?",
             (source, boot, seq),
         )
+        if not rows:
+            return None
         slot, fate, state, transaction, reason = rows[0]
         return Standing(slot, Fate(fate), state and BatchState(state), transaction, reason)
 
@@ -226,6 +228,19 @@ class Store:
                 ],
             )
         return state
+
+    def oldest_unsettled(self) -> float | None:
+        """When the oldest slot closed (seconds since the epoch) that is neither settled nor refused; None: there is none."""
+        rows = self._read(
+            "SELECT min(closed_at) FROM batches JOIN slots ON slots.batch = batches.id WHERE state NOT IN (?, ?)",
+            (BatchState.FINAL, BatchState.REFUSED),
+        )
+        return None if rows[0][0] is None else float(rows[0][0])
+
+    def batches_by_state(self) -> dict[BatchState, int]:
+        """How many batches are in each state."""
+        counts = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
+        return {state: counts.get(state, 0) for state in BatchState}
 
     # ------------------------------------------------------------- batches
 
