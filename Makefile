@@ -5,7 +5,7 @@ ROWS ?=
 DEMO := $(PYTHON) scripts/demo.py
 RUN := .venv/bin/python
 
-.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth bench contracts lock build environment
+.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth soak bench contracts lock build environment
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test-fast: environment ## what tests within a few minutes: all but the phases th
 
 test-geth: environment ## Go's tests of what our patches of geth touch
 	@$(RUN) scripts/geth_tests.py
+
+soak: environment ## the long forms of tests, for hours in which nothing else runs
+	@.venv/bin/pytest tests/soak
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
 	@$(RUN) tests/bench/bench.py $(ROWS)

@@ -14,13 +14,14 @@ source, boot and seq name the reading for ever: boot is a number that the source
 number that it did not use since. time is the source's clock in seconds since the epoch, slot the number of slot lengths
 (900 s) since then. The energy is provided when positive and needed when negative; the price may be negative.
 
-A number is an IEEE double read by its shortest decimal form (2.8689999999999999 is 2.869). Prices are rounded half to
+A number is an IEEE double read by its shortest decimal form (0.86899999999999999 is 0.869). Prices are rounded half to
 even to whole wei per Wh (1 ether per kWh = 10^15 wei per Wh), energies to 10^-9 Wh, of which clearing makes whole Wh.
 Inside the bridge both are ints, as large as a trade on the market can be: at most 2^32 - 1 Wh, and less than 2^63 wei
 per Wh, whatever their sign.
 
-An answer is a JSON object under the key of the question: version, source, boot, seq, status, and what that status
-brings (slot, transaction, deliver, reason).
+An answer is a JSON object under the key of the question, and at most 512 bytes long too: version, source, boot, seq,
+status, and what that status brings (slot, transaction, deliver, reason). What has a status is never a reading: whoever
+sends an answer back to the bridge gets none.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import math
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -135,12 +135,12 @@ def decode_reading(datagram: bytes, sources: Sources) -> Question:
     body = datagram[:-MAC_BYTES] if sources.authenticated else datagram
     order = _ORDERS.get(datagram[:8])
     document = _parse(body) if order is None else _unpack(body, order)
+    if "status" in document:
+        raise RejectionError("an answer is not a reading")
     source = _source(document.get("source"), sources, binary=order is not None)
     key = _verify(datagram, source.keys) if sources.authenticated else None
     try:
-        reading, rounded = _reading(source.name, document)
-        if rounded and sources.strict:
-            raise ValueError("energy or price is not a whole number of Wh or wei per Wh")
+        reading, rounded = _reading(source.name, document, strict=sources.strict)
     except ValueError as error:
         boot, seq = (_whole_or_none(document.get(name)) for name in ("boot", "seq"))
         raise RejectionError(str(error), source=source.name, key=key, boot=boot, seq=seq) from error
@@ -159,7 +159,7 @@ def encode_reading(reading: Reading, key: bytes | None) -> bytes:
         "energy_kwh": _kwh(reading.energy_nwh),
         "price_ether_per_kwh": ether_per_kwh(reading.price_wei_per_wh),
     }
-    return _seal(json.dumps(document, separators=(",", ":")).encode(), key)
+    return _seal(_write(document), key)
 
 
 def encode_binary(reading: Reading, source_id: int, key: bytes | None, *, big_endian: bool = False) -> bytes:
@@ -180,16 +180,22 @@ def encode_binary(reading: Reading, source_id: int, key: bytes | None, *, big_en
 
 
 def encode_answer(answer: Mapping[str, Any], key: bytes | None) -> bytes:
-    """Write what the bridge answers."""
-    return _seal(json.dumps({"version": VERSION, **answer}, separators=(",", ":")).encode(), key)
+    """Write what the bridge answers; a reason is cut where it would make the datagram too long."""
+    body = _write({"version": VERSION, **answer})
+    if (excess := len(body) + MAC_BYTES - MAX_DATAGRAM_BYTES) > 0 and answer.get("reason"):
+        body = _write({"version": VERSION, **answer, "reason": answer["reason"][:-excess]})
+    return _seal(body, key)
 
 
 def decode_answer(datagram: bytes, key: bytes | None) -> dict[str, Any]:
-    """Read what the bridge answered; raises RejectionError for a wrong MAC or what is no JSON object."""
+    """Read what the bridge answered; raises RejectionError for a wrong MAC or what is no answer."""
     if key is not None:
         _verify(datagram, (key,))
         datagram = datagram[:-MAC_BYTES]
-    return _parse(datagram)
+    answer = _parse(datagram)
+    if "status" not in answer:
+        raise RejectionError("not an answer: it has no status")
+    return answer
 
 
 def ether_per_kwh(price_wei_per_wh: int) -> float:
@@ -199,6 +205,10 @@ def ether_per_kwh(price_wei_per_wh: int) -> float:
 
 def _kwh(energy_nwh: int) -> float:
     return energy_nwh / 10**_NWH_PER_KWH_DIGITS
+
+
+def _write(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _seal(body: bytes, key: bytes | None) -> bytes:
@@ -214,9 +224,12 @@ def _verify(datagram: bytes, keys: Iterable[bytes]) -> bytes:
 
 
 def _parse(body: bytes) -> dict[str, Any]:
+    # There are few sentences, whatever is sent: they are what logs and metrics are counted by.
     try:
-        document = json.loads(body.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_without_doubles)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        document = _DECODER.decode(body.decode("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RejectionError("malformed: not JSON in UTF-8") from error
+    except ValueError as error:
         raise RejectionError(f"malformed: {error}") from error
     if not isinstance(document, dict):
         raise RejectionError("malformed: not a JSON object")
@@ -225,7 +238,7 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 def _unpack(body: bytes, order: struct.Struct) -> dict[str, Any]:
     if len(body) != BINARY_BYTES:
-        raise RejectionError(f"malformed: {len(body)} bytes are not nine doubles")
+        raise RejectionError("malformed: not nine doubles")
     names = ("version", "source", "boot", "seq", "time", "slot", "energy_kwh", "price_ether_per_kwh")
     return dict(zip(names, order.unpack(body)[1:], strict=True))
 
@@ -249,8 +262,11 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
-def _reading(source: str, document: Mapping[str, Any]) -> tuple[Reading, bool]:
-    """The reading, and was its energy or price rounded?"""
+_DECODER = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_without_doubles)
+
+
+def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple[Reading, bool]:
+    """The reading, and is its energy or price rounded, here or when its slot is cleared?"""
     if _whole(document, "version", MAX_WHOLE) != VERSION:
         raise ValueError(f"version is not {VERSION}")
     energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH_DIGITS, UINT32_MAX * NWH_PER_WH)
@@ -264,16 +280,21 @@ def _reading(source: str, document: Mapping[str, Any]) -> tuple[Reading, bool]:
         energy_nwh=energy_nwh,
         price_wei_per_wh=price,
     )
-    return reading, energy_rounded or price_rounded or energy_nwh % NWH_PER_WH != 0
+    energy_rounded = energy_rounded or energy_nwh % NWH_PER_WH != 0
+    if strict and energy_rounded:
+        raise ValueError("energy_kwh is not a whole number of Wh")
+    if strict and price_rounded:
+        raise ValueError("price_ether_per_kwh is not a whole number of wei per Wh")
+    return reading, energy_rounded or price_rounded
 
 
 def _number(document: Mapping[str, Any], name: str) -> int | float:
     value = document.get(name)
     if value is None:
         raise ValueError(f"{name} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is not a number")  # noqa: TRY004 - it is the sender's mistake, not ours
-    if abs(value) > INT64_MAX or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN is not
+        raise ValueError(f"{name} is not a number")
+    if abs(value) > INT64_MAX:
         raise ValueError(f"{name} is too large")
     return value
 
