@@ -148,7 +148,8 @@ class Store:
             return []
         with self._transaction():
             fates = self._fates({reading.slot for reading, _ in received}, now)
-            return [self._add(reading, digest, fates[reading.slot], now) for reading, digest in received]
+            new = {slot: Stored(new=True, same=True, fate=fate) for slot, fate in fates.items()}
+            return [self._add(reading, digest, new[reading.slot], now) for reading, digest in received]
 
     def _fates(self, slots: Iterable[int], now: float) -> dict[int, Fate]:
         """What becomes of a new reading of each slot; a slot that is new is opened."""
@@ -159,11 +160,11 @@ class Store:
             fates[slot] = Fate.OPEN if closed is None else Fate.LATE
         return fates
 
-    def _add(self, reading: Reading, digest: bytes, fate: Fate, now: float) -> Stored:
+    def _add(self, reading: Reading, digest: bytes, new: Stored, now: float) -> Stored:
         key = (reading.source, reading.boot, reading.seq)
-        rest = (reading.time, reading.slot, reading.energy_nwh, reading.price_wei_per_wh, digest, now, fate)
+        rest = (reading.time, reading.slot, reading.energy_nwh, reading.price_wei_per_wh, digest, now, new.fate)
         if self._db.execute(_INSERT_READING, key + rest).rowcount:
-            return Stored(new=True, same=True, fate=fate)
+            return new
         row = self._db.execute("SELECT digest FROM readings WHERE source = ? AND boot = ? AND seq = ?", key).fetchone()
         return Stored(new=False, same=row[0] == digest)
 

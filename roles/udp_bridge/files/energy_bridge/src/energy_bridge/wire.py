@@ -30,7 +30,7 @@ import hashlib
 import hmac
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, NoReturn
@@ -61,9 +61,12 @@ MAX_DATAGRAM_BYTES = 512
 MAC_BYTES = 32
 MAX_WHOLE = 2**53  # every whole number up to here is a double
 # How far the point moves: 1 kWh = 10^12 nWh, and 1 ether per kWh = 10^18 wei per 10^3 Wh.
-_NWH_PER_KWH_DIGITS = 12
-_WEI_PER_WH_DIGITS = 15
-_EXACT_DIGITS = 15  # two decimals of so many digits are never the same double
+_NWH_PER_KWH = 10**12
+_WEI_PER_WH = 10**15
+_EXACT = 10**15  # two decimals of 15 digits are never the same double
+_MOST_NWH = UINT32_MAX * NWH_PER_WH
+
+_NUMBERS = frozenset((int, float))
 
 _LITTLE, _BIG = struct.Struct("<9d"), struct.Struct(">9d")
 _ORDERS = {struct.pack("<d", MAGIC): _LITTLE, struct.pack(">d", MAGIC): _BIG}
@@ -200,15 +203,17 @@ def decode_answer(datagram: bytes, key: bytes | None) -> dict[str, Any]:
 
 def ether_per_kwh(price_wei_per_wh: int) -> float:
     """The price as a source writes it."""
-    return price_wei_per_wh / 10**_WEI_PER_WH_DIGITS
+    return price_wei_per_wh / _WEI_PER_WH
 
 
 def _kwh(energy_nwh: int) -> float:
-    return energy_nwh / 10**_NWH_PER_KWH_DIGITS
+    return energy_nwh / _NWH_PER_KWH
 
 
 def _write(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    # Half of what json.dumps takes, which is made for more than one flat object.
+    members = [f'"{name}":{_WRITERS.get(type(value), json.dumps)(value)}' for name, value in document.items()]
+    return f"{{{','.join(members)}}}".encode()
 
 
 def _seal(body: bytes, key: bytes | None) -> bytes:
@@ -262,6 +267,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
+_WRITERS: Mapping[type, Callable[[Any], str]] = {int: int.__repr__, str: json.encoder.encode_basestring_ascii}
 _DECODER = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_without_doubles)
 
 
@@ -269,8 +275,8 @@ def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple
     """The reading, and is its energy or price rounded, here or when its slot is cleared?"""
     if _whole(document, "version", MAX_WHOLE) != VERSION:
         raise ValueError(f"version is not {VERSION}")
-    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH_DIGITS, UINT32_MAX * NWH_PER_WH)
-    price, price_rounded = _scaled(document, "price_ether_per_kwh", _WEI_PER_WH_DIGITS, INT64_MAX)
+    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH, _MOST_NWH)
+    price, price_rounded = _scaled(document, "price_ether_per_kwh", _WEI_PER_WH, INT64_MAX)
     reading = Reading(
         source=source,
         boot=_whole(document, "boot", MAX_WHOLE),
@@ -290,33 +296,34 @@ def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple
 
 def _number(document: Mapping[str, Any], name: str) -> int | float:
     value = document.get(name)
-    if value is None:
-        raise ValueError(f"{name} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN is not
-        raise ValueError(f"{name} is not a number")
-    if abs(value) > INT64_MAX:
+    if type(value) not in _NUMBERS or value != value:  # noqa: PLR0124 - NaN is not
+        raise ValueError(f"{name} is missing" if value is None else f"{name} is not a number")
+    if not -INT64_MAX <= value <= INT64_MAX:
         raise ValueError(f"{name} is too large")
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def _whole(document: Mapping[str, Any], name: str, largest: int) -> int:
+    value = document.get(name)
+    if type(value) is int and 0 <= value <= largest:
+        return value
     value = _number(document, name)
-    if value % 1 or not 0 <= value <= largest:
+    if not 0 <= value <= largest or (whole := int(value)) != value:
         raise ValueError(f"{name} is not a whole number from 0 to {largest}")
-    return int(value)
+    return whole
 
 
 def _whole_or_none(value: Any) -> int | None:
     return int(value) if type(value) in (int, float) and abs(value) <= MAX_WHOLE and value % 1 == 0 else None
 
 
-def _scaled(document: Mapping[str, Any], name: str, digits: int, largest: int) -> tuple[int, bool]:
-    """A number with its point moved, and was it rounded?"""
-    number, scale = _number(document, name), 10**digits
+def _scaled(document: Mapping[str, Any], name: str, scale: int, largest: int) -> tuple[int, bool]:
+    """A number times a power of ten, and was it rounded?"""
+    number = _number(document, name)
     value, rounded = round(number * scale), False
     # As a rule it is one of the decimals of which no two are the same double: then there is no need for slow ones.
-    if abs(value) >= 10**_EXACT_DIGITS or value / scale != number:
-        exact = Decimal(repr(number)).scaleb(digits)
+    if not -_EXACT < value < _EXACT or value / scale != number:
+        exact = Decimal(repr(number)) * scale
         value = int(exact.to_integral_value(ROUND_HALF_EVEN))
         rounded = value != exact
     if abs(value) > largest:
