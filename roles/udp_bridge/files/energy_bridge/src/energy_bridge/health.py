@@ -94,9 +94,7 @@ async def look_at_chain(session: aiohttp.ClientSession, rpc_url: str) -> ChainVi
     """Ask the node for its newest block and for who sealed the last ones; never raises."""
     calls = [
         {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-        for number, (method, params) in enumerate(
-            [("eth_getBlockByNumber", ["latest", False]), ("clique_status", [])]
-        )
+        for number, (method, params) in enumerate([("eth_getBlockByNumber", ["latest", False]), ("clique_status", [])])
     ]
     timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
     try:

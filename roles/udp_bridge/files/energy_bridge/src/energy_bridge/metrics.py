@@ -63,7 +63,9 @@ class Metrics:
         )
         ProcessCollector(registry=self.registry)
 
-    def show(self, *, queue_length: Callable[[], int], kernel_dropped: Callable[[], int], view: Callable[[], View]) -> None:
+    def show(
+        self, *, queue_length: Callable[[], int], kernel_dropped: Callable[[], int], view: Callable[[], View]
+    ) -> None:
         """Show these too, asked for each time."""
         self.registry.register(_States(queue_length, kernel_dropped, view))
 
