@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.cli import main
 from energy_bridge.config import ConfigError, parse_config, read_source_keys
 
@@ -19,21 +20,43 @@ GOOD: dict[str, Any] = {
     "operator": {"keystore": "keystore", "password_file": "password"},
     "actors": {
         "pv": {"address": "0x" + "01" * 20, "kind": "PV"},
+        "battery": {"address": "0x" + "03" * 20, "kind": "Battery"},
         "grid": {"address": "0x" + "02" * 20, "kind": "Grid"},
     },
+    "clearing": {},
     "source_keys": "source-keys.json",
     "slot_s": 900,
     "grace_s": 30,
     "confirmations": 3,
     "poll_s": 1,
+    "strict": False,
 }
 
 
 def test_a_good_configuration() -> None:
     config = parse_config(GOOD)
     assert config.grid == "grid"
+    assert config.rules == Rules(grid="grid")
     assert config.source_keys == Path("source-keys.json")
     assert parse_config({**GOOD, "source_keys": None}).source_keys is None
+
+
+def test_an_actor_has_the_id_that_it_is_given_or_its_place() -> None:
+    pv, _, grid = GOOD["actors"].values()
+    house = {"address": "0x" + "03" * 20, "kind": "Load"}
+
+    def ids(actors: dict[str, Any]) -> dict[str, int]:
+        return {name: actor.id for name, actor in parse_config({**GOOD, "actors": actors}).actors.items()}
+
+    assert ids({"pv": pv, "grid": grid, "house": house}) == {"pv": 1, "grid": 2, "house": 3}
+    assert ids({"pv": {**pv, "id": 7}, "grid": grid, "house": {**house, "id": 1}}) == {"pv": 7, "grid": 2, "house": 1}
+
+
+@pytest.mark.parametrize("number", [2, 0, -1, 1.0, True, "7", None, 2**53 + 1])
+def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: Any) -> None:
+    pv, _, grid = GOOD["actors"].values()
+    with pytest.raises(ConfigError, match=r"^actors has to be an object .* no id twice\.$"):
+        parse_config({**GOOD, "actors": {"pv": {**pv, "id": number}, "grid": grid}})
 
 
 @pytest.mark.parametrize(
@@ -49,12 +72,15 @@ def test_a_good_configuration() -> None:
         ("actors", {"pv": GOOD["actors"]["pv"]}, "one grid"),
         ("actors", {"a": GOOD["actors"]["grid"], "b": GOOD["actors"]["grid"]}, "one grid"),
         ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "wind"}}, "Load|PV"),
-        ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "Load"}}, "no address twice"),
+        ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "Load"}}, "no address and no id twice"),
+        ("clearing", [], "{} for pay as bid"),
         ("slot_s", 0, "positive"),
         ("grace_s", -1, "not negative"),
         ("grace_s", float("nan"), "not negative"),
         ("confirmations", 2.5, "blocks"),
         ("poll_s", 0, "positive"),
+        ("strict", "no", "true or false"),
+        ("strict", 0, "true or false"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_it_has_to_be(name: str, value: Any, words: str) -> None:
@@ -65,12 +91,80 @@ def test_a_wrong_setting_is_named_with_what_it_has_to_be(name: str, value: Any, 
     assert "\n" not in str(caught.value)
 
 
+def test_the_rules_of_the_market() -> None:
+    clearing = {
+        "method": "bilateral",
+        "pairs": [["pv", "battery"]],
+        "grid_buys_wei_per_wh": -5,
+        "grid_sells_wei_per_wh": None,
+        "imbalance_sells_wei_per_wh": 9,
+        "fee_wei_per_wh": 2,
+        "fee_account": "pv",
+        "batteries": {"battery": {"capacity_wh": 8000, "charge_wh": 4000}},
+    }
+    assert parse_config({**GOOD, "clearing": clearing}).rules == Rules(
+        grid="grid",
+        method=Method.BILATERAL,
+        pairs=(("pv", "battery"),),
+        grid_buys_wei_per_wh=-5,
+        imbalance_sells_wei_per_wh=9,
+        fee_wei_per_wh=2,
+        fee_account="pv",
+        batteries={"battery": Battery(capacity_wh=8000, charge_wh=4000)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("clearing", "sentence"),
+    [
+        ({"colour": "red"}, "colour is not a setting of the bridge."),
+        ({"method": []}, "method has to be pay_as_bid or uniform or bilateral."),
+        ({"pairs": [["pv"]]}, 'pairs has to be a list of ["seller", "buyer"], two actors each.'),
+        ({"pairs": [["pv", "pv"]]}, 'pairs has to be a list of ["seller", "buyer"], two actors each.'),
+        (
+            {"grid_buys_wei_per_wh": 2**63},
+            "grid_buys_wei_per_wh has to be a whole number of wei per Wh, or null for the grid's own price.",
+        ),
+        ({"fee_wei_per_wh": -1}, "fee_wei_per_wh has to be a whole number of wei per Wh, not negative."),
+        ({"fee_account": 7}, "fee_account has to be the name of an actor, or null for none."),
+        (
+            {"batteries": {"battery": {"capacity_wh": 10, "charge_wh": 11}}},
+            'batteries has to be an object {"actor": {"capacity_wh": 8000, "charge_wh": 4000}}, charge up to capacity.',
+        ),
+        ({"pairs": [["pv", "battery"]]}, "pairs are for the method bilateral, and for no other."),
+        ({"method": "bilateral"}, "pairs are missing: in the method bilateral nobody else trades."),
+        (
+            {"method": "bilateral", "pairs": [["pv", "grid"]]},
+            "pairs names 'grid', where an actor other than the grid has to stand.",
+        ),
+        ({"fee_wei_per_wh": 1}, "fee_account is missing: somebody has to get fee_wei_per_wh."),
+        (
+            {"fee_wei_per_wh": 1, "fee_account": "dso"},
+            "fee_account names 'dso', where an actor other than the grid has to stand.",
+        ),
+        (
+            {"batteries": {"pv": {"capacity_wh": 10, "charge_wh": 0}}},
+            "batteries names 'pv', where an actor of the kind Battery has to stand.",
+        ),
+    ],
+)
+def test_a_wrong_rule_of_the_market_is_named(clearing: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**GOOD, "clearing": clearing})
+    assert str(caught.value) == f"clearing.{sentence}"
+
+
 def test_all_mistakes_are_named_at_once() -> None:
-    wrong = {**GOOD, "slot_s": "x", "colour": "red"}
+    wrong = {**GOOD, "slot_s": "x", "colour": "red", "clearing": {"method": "uniform", "fee_wei_per_wh": 1.5}}
     del wrong["database"]
     with pytest.raises(ConfigError) as caught:
         parse_config(wrong)
-    assert [line.split()[0] for line in str(caught.value).splitlines()] == ["colour", "database", "slot_s"]
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == [
+        "colour",
+        "database",
+        "slot_s",
+        "clearing.fee_wei_per_wh",
+    ]
 
 
 def test_check_says_what_is_wrong_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,9 +178,23 @@ def test_check_says_what_is_wrong_and_exits_with_2(tmp_path: Path, capsys: pytes
     assert "No such file" in capsys.readouterr().err
 
 
-def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path) -> None:
+def test_a_source_has_one_secret_or_more(tmp_path: Path) -> None:
     path = tmp_path / "source-keys.json"
-    path.write_text(json.dumps({"pv": "not hex"}))
+    path.write_text(json.dumps({"pv": ["02" * 32, "01" * 32], "grid": "03" * 32, "load": ["04" * 32]}))
+    assert read_source_keys(path) == {
+        "pv": (b"\2" * 32, b"\1" * 32),
+        "grid": (b"\3" * 32,),
+        "load": (b"\4" * 32,),
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*({"pv": wrong} for wrong in ("not hex", "", ["", "not hex"], [["not hex"]], None, 5)), ["not hex"]],
+)
+def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "source-keys.json"
+    path.write_text(json.dumps(content))
     with pytest.raises(ConfigError) as caught:
         read_source_keys(path)
     assert str(path) in str(caught.value)
@@ -97,7 +205,7 @@ def test_a_broken_key_file_is_named_without_its_content(tmp_path: Path) -> None:
 def bridge(tmp_path: Path) -> Path:
     """The configuration of a bridge whose sources pv and grid have secrets."""
     keys, path = tmp_path / "source-keys.json", tmp_path / "config.json"
-    keys.write_text(json.dumps({"pv": "01" * 32, "grid": "02" * 32}))
+    keys.write_text(json.dumps({"pv": ["01" * 32, "03" * 32], "grid": "02" * 32}))
     path.write_text(json.dumps({**GOOD, "source_keys": str(keys)}))
     return path
 
@@ -121,7 +229,7 @@ def test_all_secrets_are_shown_as_simulate_takes_them(
     assert main(["secret", "--config", str(bridge)]) == 0
     copied = tmp_path / "copied.json"
     copied.write_text(capsys.readouterr().out)
-    assert read_source_keys(copied) == {"pv": b"\1" * 32, "grid": b"\2" * 32}
+    assert read_source_keys(copied) == {"pv": (b"\1" * 32,), "grid": (b"\2" * 32,)}
 
 
 def test_where_nobody_is_authenticated_there_is_no_secret(bridge: Path, capsys: pytest.CaptureFixture[str]) -> None:

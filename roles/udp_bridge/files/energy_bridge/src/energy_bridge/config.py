@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from energy_bridge.model import Kind
+from energy_bridge.clearing import Battery, Method, Rules
+from energy_bridge.model import INT64_MAX, Kind
+from energy_bridge.wire import MAX_WHOLE
 
 __all__ = ["Actor", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
 
@@ -23,9 +25,10 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A participant: the source's name, its account on the chain (0x and 40 hex digits) and what it is."""
+    """A participant: the source's name, its id in binary datagrams, its account (0x and 40 hex digits), what it is."""
 
     name: str
+    id: int
     address: str
     kind: Kind
 
@@ -44,16 +47,18 @@ class Config:
     operator_keystore: Path
     operator_password_file: Path
     actors: Mapping[str, Actor]
+    rules: Rules
     source_keys: Path | None
     slot_s: int
     grace_s: float
     confirmations: int
     poll_s: float
+    strict: bool
 
     @property
     def grid(self) -> str:
         """The name of the one actor of kind grid."""
-        return next(actor.name for actor in self.actors.values() if actor.kind is Kind.GRID)
+        return self.rules.grid
 
 
 def read_config(path: Path) -> Config:
@@ -61,13 +66,23 @@ def read_config(path: Path) -> Config:
     return parse_config(_read_json(path))
 
 
-def read_source_keys(path: Path) -> dict[str, bytes]:
-    """Read the sources' secrets, {name: hex}; raises ConfigError, never with a secret in it."""
+def read_source_keys(path: Path) -> dict[str, tuple[bytes, ...]]:
+    """Read the sources' secrets, {name: hex} or {name: [hex, …]}; the first of a source is the one to use.
+
+    Raises ConfigError, never with a secret in it.
+    """
     document = _read_json(path)
     try:
-        return {name: bytes.fromhex(secret) for name, secret in document.items()}
+        return {name: _secrets(value) for name, value in document.items()}
     except (AttributeError, TypeError, ValueError):
-        raise ConfigError(f"{path} does not hold an object of source names and hex digits.") from None
+        raise ConfigError(f"{path} does not hold an object of source names and hex digits, or lists of them.") from None
+
+
+def _secrets(value: Any) -> tuple[bytes, ...]:
+    secrets = tuple(bytes.fromhex(secret) for secret in ([value] if isinstance(value, str) else value))
+    if not all(secrets):
+        raise ValueError("an empty secret")
+    return secrets
 
 
 def _read_json(path: Path) -> Any:
@@ -83,12 +98,9 @@ def parse_config(document: Any) -> Config:
     """Check a configuration; raises ConfigError with one sentence for each problem, all of them at once."""
     if not isinstance(document, dict):
         raise ConfigError("The configuration has to be a JSON object.")
-    problems = [f"{name} is not a setting of the bridge." for name in sorted(document.keys() - _SETTINGS.keys())]
-    for name, (wanted, accepts) in _SETTINGS.items():
-        if name not in document:
-            problems.append(f"{name} is missing: it has to be {wanted}.")
-        elif not accepts(document[name]):
-            problems.append(f"{name} has to be {wanted}.")
+    problems = _wrong(document, _SETTINGS, needed=True)
+    if isinstance(document.get("clearing"), dict) and _is_actors(document.get("actors")):
+        problems += _wrong_clearing(document["clearing"], document["actors"])
     if problems:
         raise ConfigError("\n".join(problems))
     return Config(
@@ -101,13 +113,64 @@ def parse_config(document: Any) -> Config:
         market_abi=Path(document["market"]["abi"]),
         operator_keystore=Path(document["operator"]["keystore"]),
         operator_password_file=Path(document["operator"]["password_file"]),
-        actors={name: Actor(name, actor["address"], Kind(actor["kind"])) for name, actor in document["actors"].items()},
+        actors={
+            name: Actor(name, number, actor["address"], Kind(actor["kind"]))
+            for (name, actor), number in zip(document["actors"].items(), _ids(document["actors"]), strict=True)
+        },
+        rules=_rules(document["clearing"], document["actors"]),
         source_keys=None if document["source_keys"] is None else Path(document["source_keys"]),
         slot_s=document["slot_s"],
         grace_s=document["grace_s"],
         confirmations=document["confirmations"],
         poll_s=document["poll_s"],
+        strict=document["strict"],
     )
+
+
+def _wrong(document: Any, settings: _Settings, prefix: str = "", *, needed: bool) -> list[str]:
+    problems = [f"{prefix}{name} is not a setting of the bridge." for name in sorted(document.keys() - settings.keys())]
+    for name, (wanted, accepts) in settings.items():
+        if name in document:
+            if not accepts(document[name]):
+                problems.append(f"{prefix}{name} has to be {wanted}.")
+        elif needed:
+            problems.append(f"{prefix}{name} is missing: it has to be {wanted}.")
+    return problems
+
+
+def _wrong_clearing(clearing: Any, actors: Any) -> list[str]:
+    """What is wrong with the rules of the market, each by itself, or else with all of them together."""
+    wrong = _wrong(clearing, _CLEARING, "clearing.", needed=False)
+    return wrong or [f"clearing.{line}" for line in _at_odds(clearing, actors)]
+
+
+def _at_odds(clearing: Any, actors: Any) -> Iterator[str]:
+    kinds = {name: actor["kind"] for name, actor in actors.items()}
+    others = {name for name, kind in kinds.items() if kind != Kind.GRID}
+    pairs, account = clearing.get("pairs", []), clearing.get("fee_account")
+    if pairs and clearing.get("method") != Method.BILATERAL:
+        yield "pairs are for the method bilateral, and for no other."
+    if not pairs and clearing.get("method") == Method.BILATERAL:
+        yield "pairs are missing: in the method bilateral nobody else trades."
+    for name in sorted({name for pair in pairs for name in pair} - others):
+        yield f"pairs names {name!r}, where an actor other than the grid has to stand."
+    if account is None and clearing.get("fee_wei_per_wh"):
+        yield "fee_account is missing: somebody has to get fee_wei_per_wh."
+    if account is not None and account not in others:
+        yield f"fee_account names {account!r}, where an actor other than the grid has to stand."
+    for name in sorted(clearing.get("batteries", {})):
+        if kinds.get(name) != Kind.BATTERY:
+            yield f"batteries names {name!r}, where an actor of the kind Battery has to stand."
+
+
+def _rules(clearing: Any, actors: Any) -> Rules:
+    parsed = {
+        "method": Method(clearing.get("method", Method.PAY_AS_BID)),
+        "pairs": tuple((seller, buyer) for seller, buyer in clearing.get("pairs", [])),
+        "batteries": {name: Battery(**battery) for name, battery in clearing.get("batteries", {}).items()},
+    }
+    grid = next(name for name, actor in actors.items() if actor["kind"] == Kind.GRID)
+    return Rules(grid=grid, **{**clearing, **parsed})
 
 
 def _is_text(value: Any) -> bool:
@@ -141,11 +204,63 @@ def _is_actors(value: Any) -> bool:
             return False
     kinds = [actor["kind"] for actor in value.values()]
     addresses = {actor["address"].lower() for actor in value.values()}
-    return set(kinds) <= set(Kind) and kinds.count(Kind.GRID) == 1 and len(addresses) == len(value)
+    ids = _ids(value)
+    return (
+        set(kinds) <= set(Kind)
+        and kinds.count(Kind.GRID) == 1
+        and len(addresses) == len(value)
+        and all(_is_int(number) and 0 < number <= MAX_WHOLE for number in ids)
+        and len(set(ids)) == len(value)
+    )
+
+
+def _ids(actors: Mapping[str, Any]) -> list[Any]:
+    """Each actor's id: the one that it has, or else its place, from 1 on."""
+    return [actor.get("id", place) for place, actor in enumerate(actors.values(), 1)]
+
+
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair)) and pair[0] != pair[1]  # noqa: PLR2004
+        for pair in value
+    )
+
+
+def _is_batteries(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(battery, dict)
+        and battery.keys() == {"capacity_wh", "charge_wh"}
+        and all(map(_is_int, battery.values()))
+        and 0 <= battery["charge_wh"] <= battery["capacity_wh"]
+        for battery in value.values()
+    )
 
 
 # What each setting has to be: in words, and as a test.
-_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_Settings = Mapping[str, tuple[str, Callable[[Any], bool]]]
+
+_TARIFF = (
+    "a whole number of wei per Wh, or null for the grid's own price",
+    lambda value: value is None or (_is_int(value) and abs(value) <= INT64_MAX),
+)
+_CLEARING: _Settings = {
+    "method": (" or ".join(Method), lambda value: value in list(Method)),
+    "pairs": ('a list of ["seller", "buyer"], two actors each', _is_pairs),
+    "grid_buys_wei_per_wh": _TARIFF,
+    "grid_sells_wei_per_wh": _TARIFF,
+    "imbalance_buys_wei_per_wh": _TARIFF,
+    "imbalance_sells_wei_per_wh": _TARIFF,
+    "fee_wei_per_wh": (
+        "a whole number of wei per Wh, not negative",
+        lambda value: _is_int(value) and 0 <= value <= INT64_MAX,
+    ),
+    "fee_account": ("the name of an actor, or null for none", lambda value: value is None or _is_text(value)),
+    "batteries": (
+        'an object {"actor": {"capacity_wh": 8000, "charge_wh": 4000}}, charge up to capacity',
+        _is_batteries,
+    ),
+}
+_SETTINGS: _Settings = {
     "listen_host": ("an address to listen on", _is_text),
     "listen_port": ("a UDP port from 0 to 65535", lambda value: _is_int(value) and 0 <= value <= _LARGEST_PORT),
     "database": ("the path of the SQLite file", _is_text),
@@ -163,9 +278,13 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: _is_object(value, "keystore", "password_file"),
     ),
     "actors": (
-        'an object {"source": {"address": "0x…", "kind": "Load|PV|CHP|Battery|Grid"}}: one grid, no address twice',
+        (
+            'an object {"source": {"address": "0x…", "kind": "Load|PV|CHP|Battery|Grid"}}, perhaps with "id": 1, 2, …; '
+            "one grid, no address and no id twice"
+        ),
         _is_actors,
     ),
+    "clearing": ("an object with the rules of the market, {} for pay as bid", lambda value: isinstance(value, dict)),
     "source_keys": (
         "the path of the sources' secrets, or null for no authentication",
         lambda value: value is None or _is_text(value),
@@ -174,4 +293,5 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "grace_s": ("a number of seconds, not negative", _is_seconds),
     "confirmations": ("a positive whole number of blocks", lambda value: _is_int(value) and value > 0),
     "poll_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
+    "strict": ("true or false", lambda value: isinstance(value, bool)),
 }

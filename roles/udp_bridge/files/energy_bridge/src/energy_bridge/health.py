@@ -22,8 +22,8 @@ ROUNDS = 4
 class ChainView:
     """The chain as the node shows it: number and time (seconds since the epoch) of its newest block.
 
-    sealed has how many of the last `blocks` blocks each signer sealed; None where the node does not open the clique API.
-    trouble says why nothing is known.
+    sealed has how many of the last `blocks` blocks each signer sealed, None where the node does not open the clique
+    API. trouble says why nothing is known.
     """
 
     head_block: int | None = None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Verify, store, and only then acknowledge: one thread, one commit for all datagrams that wait.
 
-Whatever brings datagrams (UDP, HTTP) puts them into one bounded queue; when that is full the newest is dropped, and never
-acknowledged. Who is not acknowledged will repeat.
+Whatever brings datagrams (UDP, HTTP) puts them into one bounded queue; when that is full the newest is dropped, and
+never acknowledged. Who is not acknowledged will repeat.
 """
 
 from __future__ import annotations
@@ -65,32 +65,49 @@ class TimeRules:
 
 
 def untimely(reading: Reading, received_at: float, rules: TimeRules) -> str | None:
-    """Why a new reading is not taken, by its time and its slot; None where it is. received_at: seconds since the epoch."""
+    """Why a new reading, received at that time (seconds since the epoch), is not taken; None where it is."""
     if reading.slot * rules.slot_s > received_at + DAYS_AHEAD * DAY_S:
         return f"slot {reading.slot} is more than {DAYS_AHEAD} days ahead"
     if not rules.wall_clock:
         return None
     if reading.time > received_at + EARLIEST_S:
-        return f"time is {reading.time - received_at:.0f} s ahead, and {EARLIEST_S:.0f} s are allowed: set the source's clock"
+        return f"time is {reading.time - received_at:.0f} s ahead, and {EARLIEST_S:.0f} s are allowed"
     if reading.time < received_at - rules.accept_horizon_s:
         return f"time is {received_at - reading.time:.0f} s ago, and {rules.accept_horizon_s:.0f} s are accepted"
     return None
 
 
 def describe(standing: Standing) -> dict[str, Any]:
-    """What a source is told about one of its readings, apart from the key."""
-    answer: dict[str, Any] = {"slot": standing.slot}
+    """What a source is told about one of its readings, apart from the key.
+
+    stored, late, superseded; of what was cleared batched, reverted, settled (transaction, deliver) or refused (reason).
+    """
+    answer: dict[str, Any] = {"status": _waiting(standing), "slot": standing.slot}
+    if standing.fate not in (Fate.COUNTED, Fate.IMBALANCE):
+        return answer
+    if standing.fate is Fate.IMBALANCE:
+        answer["imbalance"] = True
+    transaction = None if standing.batch is None else standing.batch.hash
+    if standing.settled and (standing.traded_wh or not standing.refused_wh):
+        answer |= {"status": "settled", "transaction": transaction, "deliver": True}
+        if standing.refused_wh:
+            answer |= {"refused_wh": standing.refused_wh, "reason": standing.reason}
+    elif standing.settled or _is_refused(standing):
+        answer |= {"status": "refused", "reason": standing.reason}
+    elif standing.batch is not None and standing.batch.state is BatchState.REVERTED:
+        answer |= {"status": "reverted", "transaction": transaction}
+    return answer
+
+
+def _waiting(standing: Standing) -> str:
     if standing.fate is Fate.OPEN:
-        return {"status": "stored", **answer}
-    if standing.fate is not Fate.COUNTED:
-        return {"status": standing.fate.value, **answer}
-    if standing.state is BatchState.FINAL:
-        return {"status": "settled", **answer, "transaction": standing.transaction, "deliver": True}
-    if standing.state is BatchState.REFUSED:
-        return {"status": "refused", **answer, "reason": standing.reason}
-    if standing.state is BatchState.REVERTED:
-        return {"status": "reverted", **answer, "transaction": standing.transaction}
-    return {"status": "batched", **answer}
+        return "stored"
+    return "batched" if standing.fate in (Fate.COUNTED, Fate.IMBALANCE) else standing.fate.value
+
+
+def _is_refused(standing: Standing) -> bool:
+    """Did the market take nothing of the slot, or of the batch?"""
+    return standing.reason is not None if standing.batch is None else standing.batch.state is BatchState.REFUSED
 
 
 @dataclass(slots=True)
@@ -148,7 +165,7 @@ class Intake:
         return self._queue.qsize()
 
     def offer(self, datagrams: Sequence[tuple[bytes, Asker]], way: Way) -> None:
-        """Take datagrams that arrived now, from any thread, without waiting for anything; what is too many is dropped."""
+        """Take datagrams that arrived now, from any thread, without waiting; what is too many is dropped."""
         self._metrics.received[way].inc(len(datagrams))
         now, room = self._clock(), max(0, QUEUE_LIMIT - self._queue.qsize())
         for datagram, asker in datagrams[:room]:
@@ -212,8 +229,10 @@ class Intake:
         reason = untimely(reading, one.received_at, self._rules)
         if reason is None or self._opened().standing(reading.source, reading.boot, reading.seq) is not None:
             return False
-        named = {"source": reading.source, "boot": reading.boot, "seq": reading.seq}
-        self._reject(one.asker, RejectionError(reason, key=one.question.key, **named), Rejected.TIME)
+        error = RejectionError(
+            reason, source=reading.source, key=one.question.key, boot=reading.boot, seq=reading.seq
+        )
+        self._reject(one.asker, error, Rejected.TIME)
         return True
 
     def _add(self, asked: Sequence[_Asked]) -> list[Stored]:

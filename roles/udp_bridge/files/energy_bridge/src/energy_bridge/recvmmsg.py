@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many datagrams with one call of Linux.
 
-socket.recvfrom lets go of the interpreter for each datagram, and beside a thread that computes it comes back 5 ms later:
-200 datagrams a second. recvmmsg lets go once for all that are there.
+socket.recvfrom lets go of the interpreter for each datagram, and beside a thread that computes it comes back 5 ms
+later: 200 datagrams a second. recvmmsg lets go once for all that are there.
 """
 
 from __future__ import annotations

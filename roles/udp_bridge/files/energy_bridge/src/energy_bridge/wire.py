@@ -42,6 +42,7 @@ __all__ = [
     "MAC_BYTES",
     "MAGIC",
     "MAX_DATAGRAM_BYTES",
+    "MAX_WHOLE",
     "VERSION",
     "Question",
     "RejectionError",
@@ -60,12 +61,10 @@ MAGIC = 21317  # 0x5345, "SE"
 MAX_DATAGRAM_BYTES = 512
 MAC_BYTES = 32
 MAX_WHOLE = 2**53  # every whole number up to here is a double
-# How far the point moves: 1 kWh = 10^12 nWh, and 1 ether per kWh = 10^18 wei per 10^3 Wh.
 _NWH_PER_KWH = 10**12
-_WEI_PER_WH = 10**15
-_EXACT = 10**15  # two decimals of 15 digits are never the same double
+_WEI_PER_WH = 10**15  # in 1 ether per kWh, which is 10^18 wei per 10^3 Wh
+_EXACT = 10**15  # no two decimals of fifteen digits are the same double
 _MOST_NWH = UINT32_MAX * NWH_PER_WH
-
 _NUMBERS = frozenset((int, float))
 
 _LITTLE, _BIG = struct.Struct("<9d"), struct.Struct(">9d")
@@ -295,7 +294,7 @@ def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple
 
 
 def _number(document: Mapping[str, Any], name: str) -> int | float:
-    value = document.get(name)
+    value: Any = document.get(name)
     if type(value) not in _NUMBERS or value != value:  # noqa: PLR0124 - NaN is not
         raise ValueError(f"{name} is missing" if value is None else f"{name} is not a number")
     if not -INT64_MAX <= value <= INT64_MAX:
@@ -322,8 +321,8 @@ def _scaled(document: Mapping[str, Any], name: str, scale: int, largest: int) ->
     number = _number(document, name)
     value, rounded = round(number * scale), False
     # As a rule it is one of the decimals of which no two are the same double: then there is no need for slow ones.
-    if not -_EXACT < value < _EXACT or value / scale != number:
-        exact = Decimal(repr(number)) * scale
+    if abs(value) >= _EXACT or value / scale != number:
+        exact = Decimal(repr(number)) * scale  # at most 19 digits and zeros: nothing is lost
         value = int(exact.to_integral_value(ROUND_HALF_EVEN))
         rounded = value != exact
     if abs(value) > largest:
