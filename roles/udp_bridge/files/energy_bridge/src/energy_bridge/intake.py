@@ -229,9 +229,7 @@ class Intake:
         reason = untimely(reading, one.received_at, self._rules)
         if reason is None or self._opened().standing(reading.source, reading.boot, reading.seq) is not None:
             return False
-        error = RejectionError(
-            reason, source=reading.source, key=one.question.key, boot=reading.boot, seq=reading.seq
-        )
+        error = RejectionError(reason, source=reading.source, key=one.question.key, boot=reading.boot, seq=reading.seq)
         self._reject(one.asker, error, Rejected.TIME)
         return True
 
