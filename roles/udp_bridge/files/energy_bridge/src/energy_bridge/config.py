@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.model import INT64_MAX, Kind
 from energy_bridge.wire import MAX_WHOLE
 
-__all__ = ["Actor", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
+__all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
 
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
@@ -21,6 +23,13 @@ _LARGEST_PORT = 65535
 
 class ConfigError(Exception):
     """What is wrong with a file that the user wrote, one sentence per line."""
+
+
+class Clock(StrEnum):
+    """Whether slots and readings are of the present time, or of a time that is played."""
+
+    WALL = "wall"
+    SIMULATED = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +48,15 @@ class Config:
 
     listen_host: str
     listen_port: int
+    listen_allow: tuple[str, ...]
+    web_host: str
+    web_port: int | None
+    clock: Clock
+    accept_horizon_s: float
     database: Path
     rpc_url: str
     chain_id: int
+    period_s: float
     market_address: str
     market_abi: Path
     operator_keystore: Path
@@ -106,9 +121,15 @@ def parse_config(document: Any) -> Config:
     return Config(
         listen_host=document["listen_host"],
         listen_port=document["listen_port"],
+        listen_allow=tuple(document["listen_allow"] or ()),
+        web_host=document["web_host"],
+        web_port=document["web_port"],
+        clock=Clock(document["clock"]),
+        accept_horizon_s=document["accept_horizon_s"],
         database=Path(document["database"]),
         rpc_url=document["rpc_url"],
         chain_id=document["chain_id"],
+        period_s=document["period_s"],
         market_address=document["market"]["address"],
         market_abi=Path(document["market"]["abi"]),
         operator_keystore=Path(document["operator"]["keystore"]),
@@ -183,6 +204,17 @@ def _is_int(value: Any) -> bool:
 
 def _is_seconds(value: Any) -> bool:
     return (_is_int(value) or isinstance(value, float)) and 0 <= value < float("inf")
+
+
+def _is_port(value: Any) -> bool:
+    return _is_int(value) and 0 <= value <= _LARGEST_PORT
+
+
+def _is_networks(value: Any) -> bool:
+    try:
+        return isinstance(value, list) and all(_is_text(item) and ipaddress.ip_network(item) for item in value)
+    except ValueError:
+        return False
 
 
 def _is_object(value: Any, *texts: str) -> bool:
@@ -262,13 +294,22 @@ _CLEARING: _Settings = {
 }
 _SETTINGS: _Settings = {
     "listen_host": ("an address to listen on", _is_text),
-    "listen_port": ("a UDP port from 0 to 65535", lambda value: _is_int(value) and 0 <= value <= _LARGEST_PORT),
+    "listen_port": ("a UDP port from 0 to 65535", _is_port),
+    "listen_allow": (
+        'a list of networks such as ["192.0.2.0/24"], or null for everyone',
+        lambda value: value is None or _is_networks(value),
+    ),
+    "web_host": ("an address to listen on", _is_text),
+    "web_port": ("a TCP port from 0 to 65535, or null for none", lambda value: value is None or _is_port(value)),
+    "clock": (" or ".join(Clock), lambda value: value in list(Clock)),
+    "accept_horizon_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
     "database": ("the path of the SQLite file", _is_text),
     "rpc_url": (
         "a URL that begins with http:// or https://",
         lambda value: _is_text(value) and value.startswith(("http://", "https://")),
     ),
     "chain_id": ("a positive whole number", lambda value: _is_int(value) and value > 0),
+    "period_s": ("the positive number of seconds from block to block", lambda value: _is_seconds(value) and value > 0),
     "market": (
         'an object {"address": "0x…", "abi": "path of the artefact"}',
         lambda value: _is_object(value, "address", "abi") and _is_address(value["address"]),

@@ -59,8 +59,8 @@ CREATE TABLE readings (
     fate TEXT NOT NULL,
     wh INTEGER,                    -- what it was counted as
     batch INTEGER REFERENCES batches,
-    PRIMARY KEY (source, boot, seq)
-) WITHOUT ROWID""",
+    UNIQUE (source, boot, seq)     -- not the primary key: in the order of arrival a commit writes half as many pages
+)""",
     "CREATE INDEX readings_by_slot ON readings (slot, source)",
     "CREATE INDEX readings_by_batch ON readings (batch) WHERE batch IS NOT NULL",
     "CREATE INDEX readings_late ON readings (slot) WHERE fate = 'late'",

@@ -136,6 +136,9 @@ class Store:
             if not read_only:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
+                # A page that many commits change goes from the WAL to its place once for all of them.
+                self._db.execute("PRAGMA cache_size = -16000")
+                self._db.execute("PRAGMA wal_autocheckpoint = 8000")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION and not read_only:
                 version = self._bring_up_to_date()
@@ -191,18 +194,17 @@ class Store:
         if not received:
             return []
         with self.commit("insert"):
-            closed = self._slots_of(received, now)
-            return [self._add(reading, digest, now, closed[reading.slot]) for reading, digest in received]
+            new = self._new_of(received, now)
+            return [self._add(reading, digest, now, new[reading.slot]) for reading, digest in received]
 
-    def _slots_of(self, received: Iterable[tuple[Reading, bytes]], now: float) -> dict[int, bool]:
+    def _new_of(self, received: Iterable[tuple[Reading, bytes]], now: float) -> dict[int, Stored]:
+        """What adding a new reading comes to, by its slot."""
         slots = {reading.slot for reading, _ in received}
         self._db.executemany("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", [(s, now) for s in slots])
-        return {
-            slot: self._one("SELECT closed_at IS NOT NULL FROM slots WHERE slot = ?", (slot,)) == 1 for slot in slots
-        }
+        closed = {slot: self._one("SELECT closed_at IS NOT NULL FROM slots WHERE slot = ?", (slot,)) for slot in slots}
+        return {slot: Stored(True, True, Fate.LATE if closed[slot] else Fate.OPEN) for slot in slots}
 
-    def _add(self, reading: Reading, digest: bytes, now: float, closed: bool) -> Stored:
-        fate = Fate.LATE if closed else Fate.OPEN
+    def _add(self, reading: Reading, digest: bytes, now: float, new: Stored) -> Stored:
         added = self._db.execute(
             f"INSERT OR IGNORE INTO readings ({_READING}, digest, received_at, fate)"  # noqa: S608
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -216,11 +218,11 @@ class Store:
                 reading.price_wei_per_wh,
                 digest,
                 now,
-                fate,
+                new.fate,
             ),
         ).rowcount
         if added:
-            return Stored(new=True, same=True, fate=fate)
+            return new
         known = self._db.execute(
             "SELECT digest, fate FROM readings WHERE source = ? AND boot = ? AND seq = ?",
             (reading.source, reading.boot, reading.seq),
@@ -624,6 +626,11 @@ class Store:
             ends,
         )
         return since
+
+    def batches_by_state(self) -> dict[BatchState, int]:
+        """How many batches are in each state."""
+        counts = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
+        return {state: counts.get(state, 0) for state in BatchState}
 
     def unmined(self) -> int:
         """How many signed batches are in no block that we know of."""
