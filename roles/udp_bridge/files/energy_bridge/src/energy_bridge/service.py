@@ -134,12 +134,12 @@ async def run(config: Config) -> None:
             asyncio.create_task(_settle(config, settlement)),
             asyncio.create_task(watch.run()),
         ]
-        done, _ = await asyncio.wait([*work, ended], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({*work, ended}, return_when=asyncio.FIRST_COMPLETED)
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
-        for task in done:
-            task.result()
+        for one in done:
+            one.result()
     log.info("stopped")
 
 
@@ -182,7 +182,7 @@ class Watch:
         except StoreError as error:
             return View(chain, store_trouble=str(error))
         age_s = 0.0 if since is None else self.clock() - since
-        return View(chain, age_s, batches, self.intake.trouble)
+        return View(chain, age_s, {state.value: count for state, count in batches.items()}, self.intake.trouble)
 
 
 async def _close_slots(config: Config, store: Store, intake: Intake, stored: asyncio.Event) -> None:
