@@ -16,7 +16,7 @@ from energy_bridge.store import Standing, Store
 
 CONFIRMATIONS = 3
 RULES = Rules(grid="grid")
-GATE = Gate(actors=("grid", "pv"), slot_s=900, grace_s=0, simulated=True)
+GATE = Gate(actors=frozenset({"grid", "pv"}), slot_s=900, grace_s=0, simulated=True)
 
 
 class FakeChain:

@@ -13,7 +13,7 @@ from energy_bridge.model import NWH_PER_WH, BatchState, Fate, Reading, Trade
 from energy_bridge.store import Attempt, Batch, Store, StoreError
 
 RULES = Rules(grid="grid")
-GATE = Gate(actors=("grid", "pv"), slot_s=900, grace_s=0, simulated=True)
+GATE = Gate(actors=frozenset({"grid", "pv"}), slot_s=900, grace_s=0, simulated=True)
 OPERATOR = "0x01"
 # What the bridge wrote before it had versions of its schema: two slots, one settled and one open.
 SCHEMA_1 = """

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from energy_bridge.clearing import Battery, NoGridPrice, Rules, charges_after, clear, imbalance_trades
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 class Gate:
     """When a slot closes. Times are seconds.
 
-    By the wall clock a slot's gate is at its beginning, less lead_s; it closes there if every actor has reported, and
-    grace_s later if not. By a simulated clock slots have nothing to do with the time: a slot closes as soon as every
-    actor has reported, or grace_s after its first reading.
+    By the wall clock a slot's gate is at its beginning, less lead_s; it closes there if all whom it waits for (actors)
+    have reported, and grace_s later if not. By a simulated clock slots have nothing to do with the time: a slot closes
+    as soon as they have reported, or grace_s after its first reading.
     """
 
-    actors: Collection[str]
+    actors: frozenset[str]
     slot_s: int
     grace_s: float
     lead_s: float = 0.0
@@ -34,9 +34,8 @@ class Gate:
     def is_due(self, slot: OpenSlot, now: float) -> bool:
         """Is it time to close this slot?"""
         opens = slot.first_at if self.simulated else max(slot.slot * self.slot_s - self.lead_s, slot.first_at)
-        if now >= opens + self.grace_s:
-            return True
-        return slot.reported >= len(self.actors) and (self.simulated or now >= slot.slot * self.slot_s - self.lead_s)
+        is_complete = self.actors <= slot.sources
+        return now >= opens + self.grace_s or (is_complete and (self.simulated or now >= opens))
 
 
 def counted(readings: Iterable[Reading]) -> dict[str, Reading]:
@@ -131,7 +130,7 @@ def _clear(store: Store, slot: int, readings: Mapping[str, Reading], gate: Gate,
     return Closing(
         counted={(r.source, r.boot, r.seq): rounded[r.source] for r in readings.values()},
         trades=trades,
-        missing=sorted(set(gate.actors) - readings.keys()),
+        missing=sorted(gate.actors - readings.keys()),
         refusal=refusal,
         carries_nwh={source: carries[source] for source in readings},
         charges_wh=_charges_wh(charges_after(trades, charged.batteries)),

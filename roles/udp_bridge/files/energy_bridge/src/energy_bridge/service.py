@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -22,7 +24,7 @@ from energy_bridge.metrics import Metrics
 from energy_bridge.model import Reading
 from energy_bridge.receiver import Allowed, Receiver, open_socket
 from energy_bridge.settlement import ChainError, MismatchError, Settlement
-from energy_bridge.store import Store, StoreError
+from energy_bridge.store import Store, StoreError, nowhere
 from energy_bridge.web import Web
 from energy_bridge.wire import Source, Sources
 
@@ -30,9 +32,11 @@ __all__ = ["FATAL", "market_chain", "run"]
 
 log = logging.getLogger(__name__)
 
-MOST_TRADES = 1000  # in one batch
+MOST_TRADES = 4000  # in one batch: 72 KB of the 128 KiB that a transaction may have, and a sixth of a block's gas
 GATE_PAUSE_S = 0.2  # under load there is a commit every few milliseconds; slots need not be looked at that often
 WATCH_S = 5.0
+ARCHIVE_S = 3600.0
+DAY_S = 86_400
 
 # What ends the service with one sentence instead of a traceback.
 FATAL = (ConfigError, StoreError, MismatchError, OSError)
@@ -66,10 +70,10 @@ def read_sources(config: Config) -> Sources:
     )
 
 
-async def run(config: Config) -> None:
+async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError, StoreError or MismatchError, or OSError for a socket.
 
-    What was received by then is stored and answered before it ends.
+    What was received by then is stored and answered before it ends. at is told of every durable step, as Store tells it.
     """
     sources, allowed, metrics = read_sources(config), Allowed(config.listen_allow), Metrics()
     loop = asyncio.get_running_loop()
@@ -85,12 +89,13 @@ async def run(config: Config) -> None:
         loop.call_soon_threadsafe(stored.set)
 
     async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_alone(config))
         chain = market_chain(config)
         stack.push_async_callback(chain.close)
-        store = stack.enter_context(contextlib.closing(Store(config.database)))
+        store = stack.enter_context(contextlib.closing(Store(config.database, at=at)))
         sock = stack.enter_context(open_socket(config.listen_host, config.listen_port))
         intake = Intake(
-            lambda: Store(config.database),
+            lambda: Store(config.database, at=at),
             sources=sources,
             rules=TimeRules(config.slot_s, config.accept_horizon_s, wall_clock=config.clock is Clock.WALL),
             metrics=metrics,
@@ -109,8 +114,14 @@ async def run(config: Config) -> None:
             slot_s=config.slot_s,
             most_trades=MOST_TRADES,
             clock=time.time,
-            on_settled=lambda readings: _tell(store, intake, readings),
+            on_settled=tell,
         )
+
+        def tell(readings: Iterable[Reading]) -> None:
+            at("notify before")
+            _tell(store, intake, readings)
+            at("notify after")
+
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
         if config.web_port is not None:
@@ -130,9 +141,10 @@ async def run(config: Config) -> None:
         stack.push_async_callback(asyncio.to_thread, receiver.stop)
         log.info("listening host=%s port=%d operator=%s", *sock.getsockname()[:2], chain.operator)
         work = [
-            asyncio.create_task(_close_slots(config, store, intake, stored)),
+            asyncio.create_task(_close_slots(config, store, stored, tell)),
             asyncio.create_task(_settle(config, settlement)),
             asyncio.create_task(watch.run()),
+            asyncio.create_task(_archive(config, store)),
         ]
         done, _ = await asyncio.wait({*work, ended}, return_when=asyncio.FIRST_COMPLETED)
         for task in work:
@@ -185,14 +197,55 @@ class Watch:
         return View(chain, age_s, {state.value: count for state, count in batches.items()}, self.intake.trouble)
 
 
-async def _close_slots(config: Config, store: Store, intake: Intake, stored: asyncio.Event) -> None:
-    gate = Gate(config.actors.keys(), config.slot_s, config.grace_s, simulated=config.clock is Clock.SIMULATED)
+@contextlib.contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Keep a second process off the operator's key for as long as this lasts; raises ConfigError."""
+    try:
+        folder = os.open(config.operator_keystore, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(f"The keystore {config.operator_keystore} cannot be read: {error.strerror}.") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"Another bridge is using the key in {config.operator_keystore}: stop it, or give this one a key of its own."
+        ) from error
+    finally:
+        os.close(folder)
+
+
+async def _archive(config: Config, store: Store) -> None:
+    """Move what is old out of the way, once an hour, into a file for each month."""
+    while True:
+        before = time.time() - config.retention_days * DAY_S
+        month = time.strftime("%Y-%m", time.gmtime(before))
+        try:
+            if moved := store.archive(config.database.with_name(f"archive-{month}.sqlite"), before=before):
+                log.info("archived batches=%d month=%s", moved, month)
+        except StoreError as error:
+            log.error("not_archived reason=%s", error)  # noqa: TRY400 - the reason is all there is to say
+        await asyncio.sleep(ARCHIVE_S)
+
+
+async def _close_slots(
+    config: Config, store: Store, stored: asyncio.Event, tell: Callable[[Iterable[Reading]], None]
+) -> None:
+    gate = Gate(
+        # Who only takes the fee may have nothing to say.
+        actors=frozenset(config.actors) - {config.rules.fee_account},
+        slot_s=config.slot_s,
+        grace_s=config.grace_s,
+        lead_s=config.lead_s,
+        simulated=config.clock is Clock.SIMULATED,
+    )
     while True:
         stored.clear()
         try:
             settled = close_due_slots(store, gate, config.rules, now=time.time())
             settled += settle_late_readings(store, config.rules)
-            _tell(store, intake, settled)
+            if settled:
+                tell(settled)
         except StoreError as error:
             log.error("slots_not_closed reason=%s", error)  # noqa: TRY400 - the reason is all there is to say
         await asyncio.sleep(min(GATE_PAUSE_S, config.poll_s))

@@ -19,7 +19,7 @@ from typing import Any
 from energy_bridge.model import UNMINED, BatchState, Fate, Reading, Trade
 from energy_bridge.schema import ARCHIVE_SCHEMA, SCHEMA, SCHEMA_VERSION, migrations
 
-__all__ = ["Attempt", "Batch", "Closing", "OpenSlot", "Standing", "Store", "StoreError", "Stored"]
+__all__ = ["Attempt", "Batch", "Closing", "OpenSlot", "Standing", "Store", "StoreError", "Stored", "nowhere"]
 
 _READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
 _BATCH = "id, state, seq, hash, block, block_hash, reason"
@@ -55,11 +55,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class OpenSlot:
-    """A slot that waits for its gate: when its first reading came (s since the epoch), and how many actors reported."""
+    """A slot that waits for its gate: when its first reading came (s since the epoch), and who reported."""
 
     slot: int
     first_at: float
-    reported: int
+    sources: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one reading stands: its fate, the batch that rests on it, what its source trades there, and what not and why.
+    """Where one reading stands: its fate, the batch that rests on it, what its source trades there, what not and why.
 
     settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
     """
@@ -116,14 +116,14 @@ def _trade(row: Sequence[Any]) -> Trade:
     return Trade(row[0], row[1], row[2], row[3], row[4], imbalance=bool(row[5]))
 
 
-def _nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
-    return
+def nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
+    """Do nothing at this point."""
 
 
 class Store:
     """An open database. Each thread needs one of its own."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, at: Callable[[str], None] = _nowhere) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, at: Callable[[str], None] = nowhere) -> None:
         """Open the database, made or brought to this schema first; raises StoreError.
 
         at is called with "NAME before" and "NAME after" around each commit.
@@ -278,10 +278,13 @@ class Store:
     def open_slots(self) -> list[OpenSlot]:
         """The slots that are not closed, in order."""
         rows = self._read(
-            "SELECT slot, first_at, (SELECT count(DISTINCT source) FROM readings WHERE readings.slot = slots.slot)"
-            " FROM slots WHERE closed_at IS NULL ORDER BY slot"
+            "SELECT slot, first_at, source FROM slots LEFT JOIN readings USING (slot) WHERE closed_at IS NULL"
+            " GROUP BY slot, source ORDER BY slot"
         )
-        return [OpenSlot(*row) for row in rows]
+        slots: dict[tuple[int, float], set[str]] = {}
+        for slot, first_at, source in rows:
+            slots.setdefault((slot, first_at), set()).add(source)
+        return [OpenSlot(slot, first_at, frozenset(sources)) for (slot, first_at), sources in slots.items()]
 
     def readings(self, slot: int, fate: Fate) -> list[Reading]:
         """A slot's readings of that fate, ordered by key."""
@@ -616,11 +619,10 @@ class Store:
 
     def outbox_since(self) -> float | None:
         """When the oldest trade that is not settled yet was made (s since the epoch); None when all are."""
-        ends = (BatchState.FINAL, BatchState.REFUSED)
         since: float | None = self._one(
-            "SELECT min(closed_at) FROM trades JOIN slots USING (slot) LEFT JOIN batches ON batches.id = batch"
-            " WHERE batch IS NULL OR state NOT IN (?, ?)",
-            ends,
+            "SELECT min(closed_at) FROM slots WHERE slot IN (SELECT slot FROM trades WHERE batch IS NULL"
+            " UNION SELECT slot FROM trades WHERE batch IN"
+            " (SELECT id FROM batches WHERE state NOT IN ('FINAL', 'REFUSED')))"
         )
         return since
 
