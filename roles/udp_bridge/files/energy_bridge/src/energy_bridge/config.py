@@ -223,7 +223,7 @@ def _is_port(value: Any) -> bool:
 
 def _is_networks(value: Any) -> bool:
     try:
-        return isinstance(value, list) and all(_is_text(item) and ipaddress.ip_network(item) for item in value)
+        return isinstance(value, list) and all(_is_text(item) and ipaddress.ip_network(item, strict=False) for item in value)
     except ValueError:
         return False
 

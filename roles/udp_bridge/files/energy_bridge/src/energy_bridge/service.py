@@ -147,7 +147,7 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             asyncio.create_task(watch.run()),
             asyncio.create_task(_archive(config, store)),
         ]
-        done, _ = await asyncio.wait([*work, ended], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({*work, ended}, return_when=asyncio.FIRST_COMPLETED)
         for task in work:
             task.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -195,7 +195,7 @@ class Watch:
         except StoreError as error:
             return View(chain, store_trouble=str(error))
         age_s = 0.0 if since is None else self.clock() - since
-        return View(chain, age_s, batches, self.intake.trouble)
+        return View(chain, age_s, {state.value: count for state, count in batches.items()}, self.intake.trouble)
 
 
 @contextlib.contextmanager
