@@ -63,6 +63,7 @@ class Bridge:
                     "actors": {
                         name: {"address": address, "kind": KINDS[name]} for name, address in self.actors.items()
                     },
+                    "clearing": {},
                     "source_keys": str(self.keys),
                     "slot_s": terms[0],
                     "grace_s": 5,

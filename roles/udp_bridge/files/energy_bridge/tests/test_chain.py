@@ -5,9 +5,10 @@ import asyncio
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from energy_bridge.chain import MarketChain, read_operator
+from energy_bridge.chain import MarketChain, blamed, read_operator
 from energy_bridge.config import ConfigError
 from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError
@@ -79,3 +80,30 @@ def test_a_batch_with_an_actor_that_was_removed_waits_and_says_for_whom(
     with pytest.raises(ChainError) as caught:
         asyncio.run(sign())
     assert str(caught.value) == reason
+
+
+ACCOUNTS = {name: f"0x{number:040x}" for number, name in enumerate(("grid", "load", "pv"), 1)}
+BATCH = [
+    Trade("pv", "load", 10, 5, 1),
+    Trade("pv", "grid", 30, 5, 1),
+    Trade("grid", "load", 20, 5, 2),
+    Trade("load", "pv", 20, -5, 2),
+    Trade("grid", "load", 1, 5, 1, imbalance=True),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        pytest.param({"index": 3, "account": ACCOUNTS["load"]}, [3], id="one trade"),
+        pytest.param({"account": ACCOUNTS["load"], "missingWei": 5}, [4], id="the last payment is enough"),
+        pytest.param({"account": ACCOUNTS["load"], "missingWei": 6}, [4, 3], id="a seller pays a negative price"),
+        pytest.param({"account": ACCOUNTS["load"], "missingWei": 10**9}, [4, 3, 2, 0], id="all of them are not"),
+        pytest.param({"account": ACCOUNTS["pv"].upper().replace("X", "x"), "day": 7}, [0, 1, 3], id="an account"),
+        pytest.param({"day": 7}, [0, 1, 2, 3], id="a closed day takes imbalances"),
+        pytest.param({}, [0, 1, 2, 3, 4], id="nobody in particular"),
+        pytest.param({"account": "0x" + "ff" * 20}, [0, 1, 2, 3, 4], id="nobody known"),
+    ],
+)
+def test_the_trades_that_the_contract_speaks_of_are_taken_out(values: dict[str, Any], places: list[int]) -> None:
+    assert blamed(values, BATCH, ACCOUNTS) == places

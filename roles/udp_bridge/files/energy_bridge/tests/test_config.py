@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.cli import main
 from energy_bridge.config import ConfigError, parse_config, read_source_keys
 
@@ -19,8 +20,10 @@ GOOD: dict[str, Any] = {
     "operator": {"keystore": "keystore", "password_file": "password"},
     "actors": {
         "pv": {"address": "0x" + "01" * 20, "kind": "PV"},
+        "battery": {"address": "0x" + "03" * 20, "kind": "Battery"},
         "grid": {"address": "0x" + "02" * 20, "kind": "Grid"},
     },
+    "clearing": {},
     "source_keys": "source-keys.json",
     "slot_s": 900,
     "grace_s": 30,
@@ -33,12 +36,13 @@ GOOD: dict[str, Any] = {
 def test_a_good_configuration() -> None:
     config = parse_config(GOOD)
     assert config.grid == "grid"
+    assert config.rules == Rules(grid="grid")
     assert config.source_keys == Path("source-keys.json")
     assert parse_config({**GOOD, "source_keys": None}).source_keys is None
 
 
 def test_an_actor_has_the_id_that_it_is_given_or_its_place() -> None:
-    pv, grid = GOOD["actors"].values()
+    pv, _, grid = GOOD["actors"].values()
     house = {"address": "0x" + "03" * 20, "kind": "Load"}
 
     def ids(actors: dict[str, Any]) -> dict[str, int]:
@@ -50,7 +54,7 @@ def test_an_actor_has_the_id_that_it_is_given_or_its_place() -> None:
 
 @pytest.mark.parametrize("number", [2, 0, -1, 1.0, True, "7", None, 2**53 + 1])
 def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: Any) -> None:
-    pv, grid = GOOD["actors"].values()
+    pv, _, grid = GOOD["actors"].values()
     with pytest.raises(ConfigError, match=r"^actors has to be an object .* no id twice\.$"):
         parse_config({**GOOD, "actors": {"pv": {**pv, "id": number}, "grid": grid}})
 
@@ -69,6 +73,7 @@ def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: An
         ("actors", {"a": GOOD["actors"]["grid"], "b": GOOD["actors"]["grid"]}, "one grid"),
         ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "wind"}}, "Load|PV"),
         ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "Load"}}, "no address and no id twice"),
+        ("clearing", [], "{} for pay as bid"),
         ("slot_s", 0, "positive"),
         ("grace_s", -1, "not negative"),
         ("grace_s", float("nan"), "not negative"),
@@ -86,12 +91,80 @@ def test_a_wrong_setting_is_named_with_what_it_has_to_be(name: str, value: Any, 
     assert "\n" not in str(caught.value)
 
 
+def test_the_rules_of_the_market() -> None:
+    clearing = {
+        "method": "bilateral",
+        "pairs": [["pv", "battery"]],
+        "grid_buys_wei_per_wh": -5,
+        "grid_sells_wei_per_wh": None,
+        "imbalance_sells_wei_per_wh": 9,
+        "fee_wei_per_wh": 2,
+        "fee_account": "pv",
+        "batteries": {"battery": {"capacity_wh": 8000, "charge_wh": 4000}},
+    }
+    assert parse_config({**GOOD, "clearing": clearing}).rules == Rules(
+        grid="grid",
+        method=Method.BILATERAL,
+        pairs=(("pv", "battery"),),
+        grid_buys_wei_per_wh=-5,
+        imbalance_sells_wei_per_wh=9,
+        fee_wei_per_wh=2,
+        fee_account="pv",
+        batteries={"battery": Battery(capacity_wh=8000, charge_wh=4000)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("clearing", "sentence"),
+    [
+        ({"colour": "red"}, "colour is not a setting of the bridge."),
+        ({"method": []}, "method has to be pay_as_bid or uniform or bilateral."),
+        ({"pairs": [["pv"]]}, 'pairs has to be a list of ["seller", "buyer"], two actors each.'),
+        ({"pairs": [["pv", "pv"]]}, 'pairs has to be a list of ["seller", "buyer"], two actors each.'),
+        (
+            {"grid_buys_wei_per_wh": 2**63},
+            "grid_buys_wei_per_wh has to be a whole number of wei per Wh, or null for the grid's own price.",
+        ),
+        ({"fee_wei_per_wh": -1}, "fee_wei_per_wh has to be a whole number of wei per Wh, not negative."),
+        ({"fee_account": 7}, "fee_account has to be the name of an actor, or null for none."),
+        (
+            {"batteries": {"battery": {"capacity_wh": 10, "charge_wh": 11}}},
+            'batteries has to be an object {"actor": {"capacity_wh": 8000, "charge_wh": 4000}}, charge up to capacity.',
+        ),
+        ({"pairs": [["pv", "battery"]]}, "pairs are for the method bilateral, and for no other."),
+        ({"method": "bilateral"}, "pairs are missing: in the method bilateral nobody else trades."),
+        (
+            {"method": "bilateral", "pairs": [["pv", "grid"]]},
+            "pairs names 'grid', where an actor other than the grid has to stand.",
+        ),
+        ({"fee_wei_per_wh": 1}, "fee_account is missing: somebody has to get fee_wei_per_wh."),
+        (
+            {"fee_wei_per_wh": 1, "fee_account": "dso"},
+            "fee_account names 'dso', where an actor other than the grid has to stand.",
+        ),
+        (
+            {"batteries": {"pv": {"capacity_wh": 10, "charge_wh": 0}}},
+            "batteries names 'pv', where an actor of the kind Battery has to stand.",
+        ),
+    ],
+)
+def test_a_wrong_rule_of_the_market_is_named(clearing: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config({**GOOD, "clearing": clearing})
+    assert str(caught.value) == f"clearing.{sentence}"
+
+
 def test_all_mistakes_are_named_at_once() -> None:
-    wrong = {**GOOD, "slot_s": "x", "colour": "red"}
+    wrong = {**GOOD, "slot_s": "x", "colour": "red", "clearing": {"method": "uniform", "fee_wei_per_wh": 1.5}}
     del wrong["database"]
     with pytest.raises(ConfigError) as caught:
         parse_config(wrong)
-    assert [line.split()[0] for line in str(caught.value).splitlines()] == ["colour", "database", "slot_s"]
+    assert [line.split()[0] for line in str(caught.value).splitlines()] == [
+        "colour",
+        "database",
+        "slot_s",
+        "clearing.fee_wei_per_wh",
+    ]
 
 
 def test_check_says_what_is_wrong_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@
 import hashlib
 
 import pytest
-from energy_bridge.merkle import merkle_root
+from energy_bridge.merkle import merkle_path, merkle_root, root_of_path
 from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +41,9 @@ def test_one_other_digest_is_another_root(digests: list[bytes], data: st.DataObj
     other = [*digests]
     other[place] = hashlib.sha256(other[place]).digest()
     assert merkle_root(other) != merkle_root(digests)
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=20), st.data())
+def test_a_path_leads_to_the_root(digests: list[bytes], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(digests) - 1))
+    assert root_of_path(digests[place], merkle_path(digests, place)) == merkle_root(digests)

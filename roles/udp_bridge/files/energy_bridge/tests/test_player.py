@@ -5,12 +5,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from energy_bridge.model import Reading
+from energy_bridge.model import NWH_PER_WH, Offer, Reading
 from energy_bridge.player import Source
 from energy_bridge.wire import encode_answer, encode_reading
 
 SECRET = b"p" * 32
-QUESTION = encode_reading(Reading("pv", 1, 0, 1000.0, 5, 100, 2), SECRET)
+QUESTION = encode_reading(Reading("pv", 1, 0, 1000.0, 5, 100 * NWH_PER_WH, 2), SECRET)
 
 
 def answer(status: Any) -> bytes:
@@ -22,7 +22,7 @@ def after(*datagrams: bytes) -> tuple[str, bool]:
 
     async def hear() -> tuple[str, bool]:
         source = Source("pv", boot=1, secret=SECRET)
-        delivering = asyncio.create_task(source.deliver(slot=5, energy_wh=100, price_wei_per_wh=2, now=1000.0))
+        delivering = asyncio.create_task(source.deliver(5, Offer("pv", 100, 2), now=1000.0))
         await asyncio.sleep(0)  # the reading is on its way
         for datagram in datagrams:
             source.datagram_received(datagram, None)
@@ -38,9 +38,10 @@ def test_answers_are_noted_as_they_come() -> None:
     assert after() == ("unanswered", False)
     assert after(answer("stored")) == ("stored", True)
     assert after(answer("stored"), answer("batched"), answer("settled")) == ("settled", True)
+    assert after(answer("late"), answer("settled")) == ("settled", True)
 
 
-@pytest.mark.parametrize("end", ["late", "superseded", "settled", "refused", "rejected", "conflict"])
+@pytest.mark.parametrize("end", ["superseded", "settled", "refused", "rejected", "conflict"])
 @pytest.mark.parametrize(
     "afterwards", [answer("stored"), answer("batched"), QUESTION], ids=["stored", "batched", "question"]
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,26 @@ from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_typing import HexStr
 from eth_utils.abi import abi_to_signature, collapse_if_tuple, function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
 from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
 
-from energy_bridge.batch import BatchTrade, encode_batch
+from energy_bridge.batch import BatchTrade, SettledBatch, decode_event, encode_batch
 from energy_bridge.config import ConfigError
 from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError, MismatchError, Receipt, Signed, WouldRevertError
 
-__all__ = ["MarketChain", "read_abi", "read_operator"]
+__all__ = ["Logged", "MarketChain", "blamed", "read_abi", "read_operator"]
 
 log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10
+LOG_BLOCKS = 10_000  # a query's share of the chain
 # A fee that holds while the base fee multiplies by ten; only the base fee and the tip are ever paid.
 BASE_FEE_RESERVE = 10
 # Errors of the contract that say nothing against the batch: what they name is put right, or passes.
@@ -65,6 +69,16 @@ def read_operator(keystore: Path, password_file: Path) -> LocalAccount:
     return account
 
 
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A settled batch, and where in the chain it is."""
+
+    batch: SettledBatch
+    transaction: str
+    block: int
+    block_hash: str
+
+
 class MarketChain:
     """EnergyMarket at an address, used by one operator. Implements settlement.Chain."""
 
@@ -86,7 +100,8 @@ class MarketChain:
         self._market = to_checksum_address(market)
         self._contract: Any = self._web3.eth.contract(address=self._market, abi=list(abi))
         self._errors = {_selector(entry): entry for entry in abi if entry.get("type") == "error"}
-        self._operator = operator
+        self._key = operator
+        self.operator: str = operator.address
         self._accounts = {name: to_checksum_address(address) for name, address in accounts.items()}
 
     async def close(self) -> None:
@@ -110,33 +125,47 @@ class MarketChain:
         with self._talking():
             return await self._web3.eth.block_number
 
-    async def next_seq(self) -> int:
-        """Return the sequence number that the contract takes next from this operator."""
+    async def block_hash(self, block: int) -> str | None:
+        """Return the hash of a block of the present chain; None beyond its head."""
         with self._talking():
-            return int(await self._contract.functions.nextSeq(self._operator.address).call())
+            try:
+                return (await self._web3.eth.get_block(block))["hash"].to_0x_hex()
+            except BlockNotFound:
+                return None
+
+    async def next_seq(self, *, pending: bool) -> int:
+        """Return the sequence number that the contract takes next from this operator, now or after what is pending."""
+        with self._talking():
+            call = self._contract.functions.nextSeq(self.operator)
+            return int(await call.call(block_identifier="pending" if pending else "latest"))
 
     async def nonce(self) -> int:
         """Return how many transactions of this operator have been mined."""
         with self._talking():
-            return await self._web3.eth.get_transaction_count(self._operator.address, "latest")
+            return await self._web3.eth.get_transaction_count(to_checksum_address(self.operator), "latest")
 
     async def sign(self, *, seq: int, nonce: int, readings_root: bytes, trades: Sequence[Trade]) -> Signed:
         """Sign a batch without sending it; raises WouldRevertError when the contract would never take it."""
         self._actors_are_there(trades)
-        sender = {"from": self._operator.address}
         with self._talking():
+            accounts: Mapping[str, str] = self._accounts
             try:
-                call, gas = await self._call_for(seq, readings_root, trades)
+                try:
+                    call, gas = await self._tried(seq, readings_root, _batch(trades, accounts))
+                except ContractLogicError as error:
+                    accounts = await self._successors(trades, error)
+                    log.warning("batch_with_replaced_accounts seq=%d", seq)
+                    call, gas = await self._tried(seq, readings_root, _batch(trades, accounts))
             except ContractLogicError as error:
-                reason = self._reason(error)
+                reason, values = self._reason(error)
                 if reason.startswith(PASSING):
                     raise ChainError(f"the market {self._market} takes no batch now: {reason}") from error
-                raise WouldRevertError(reason) from error
+                raise WouldRevertError(reason, blamed(values, trades, accounts)) from error
             block = await self._web3.eth.get_block("latest")
             tip = await self._web3.eth.max_priority_fee
             transaction = await call.build_transaction(
                 {
-                    **sender,
+                    "from": self.operator,
                     "chainId": self._chain_id,
                     "nonce": nonce,
                     "gas": gas + gas // 4,
@@ -144,29 +173,41 @@ class MarketChain:
                     "maxFeePerGas": BASE_FEE_RESERVE * block["baseFeePerGas"] + tip,
                 }
             )
-        signed = self._operator.sign_transaction(transaction)
+        return self._sign(transaction)
+
+    async def sign_again(self, raw: bytes) -> Signed:
+        """Sign the same transaction with fees that are a quarter higher, and what the base fee asks for by now."""
+        known = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        transaction = {name: value for name, value in known.items() if name not in ("v", "r", "s")}
+        with self._talking():
+            block = await self._web3.eth.get_block("latest")
+        tip = _a_quarter_more(transaction["maxPriorityFeePerGas"])
+        most = max(_a_quarter_more(transaction["maxFeePerGas"]), BASE_FEE_RESERVE * block["baseFeePerGas"] + tip)
+        return self._sign({**transaction, "maxPriorityFeePerGas": tip, "maxFeePerGas": most})
+
+    def _sign(self, transaction: Any) -> Signed:
+        signed = self._key.sign_transaction(transaction)
         return Signed(raw=bytes(signed.raw_transaction), transaction=signed.hash.to_0x_hex())
 
-    async def _call_for(self, seq: int, readings_root: bytes, trades: Sequence[Trade]) -> tuple[Any, int]:
-        """The call that settles a batch, and its gas; raises ContractLogicError when the contract refuses it."""
-        try:
-            return await self._tried(seq, readings_root, _batch(trades, self._accounts))
-        except ContractLogicError as error:
-            if not self._reason(error).startswith("NotAnActor"):
-                raise
-            names = {name for trade in trades for name in (trade.seller, trade.buyer)}
-            accounts = {name: await self._current(self._accounts[name]) for name in names}
-            if all(accounts[name] == self._accounts[name] for name in names):
-                raise
-        # Not remembered: a fork may take the replacement back.
-        log.warning("batch_with_replaced_accounts seq=%d", seq)
-        return await self._tried(seq, readings_root, _batch(trades, accounts))
+    async def _successors(self, trades: Sequence[Trade], error: ContractLogicError) -> dict[str, str]:
+        """The accounts that the market has in the places of ours; raises the error again where it is not about that.
+
+        They are not remembered: a fork may take a replacement back.
+        """
+        if not self._reason(error)[0].startswith("NotAnActor"):
+            raise error
+        names = {name for trade in trades for name in (trade.seller, trade.buyer)}
+        accounts = {name: await self._current(self._accounts[name]) for name in names}
+        if all(accounts[name] == self._accounts[name] for name in names):
+            raise error
+        return accounts
 
     async def _tried(self, seq: int, readings_root: bytes, batch: bytes) -> tuple[Any, int]:
         call = self._contract.functions.settleBatch(seq, readings_root, batch)
-        sender = {"from": self._operator.address}
-        await call.call(sender)
-        return call, await call.estimate_gas(sender)
+        sender = {"from": self.operator}
+        # After the batches before it, which may be in no block yet.
+        await call.call(sender, block_identifier="pending")
+        return call, await call.estimate_gas(sender, block_identifier="pending")
 
     async def _current(self, account: str) -> str:
         """The account that the market has in the place of one."""
@@ -188,7 +229,35 @@ class MarketChain:
                 receipt = await self._web3.eth.get_transaction_receipt(HexStr(transaction))
             except TransactionNotFound:
                 return None
-        return Receipt(block=receipt["blockNumber"], succeeded=receipt["status"] == 1)
+        block_hash = receipt["blockHash"].to_0x_hex()
+        return Receipt(block=receipt["blockNumber"], block_hash=block_hash, succeeded=receipt["status"] == 1)
+
+    async def settled(self) -> AsyncIterator[Logged]:
+        """Yield every batch of this operator that is in the chain's logs, in order."""
+        with self._talking():
+            head = await self._web3.eth.block_number
+            for first in range(0, head + 1, LOG_BLOCKS):
+                logs = await self._contract.events.BatchSettled.get_logs(
+                    from_block=first,
+                    to_block=min(head, first + LOG_BLOCKS - 1),
+                    argument_filters={"operator": self.operator},
+                )
+                for entry in logs:
+                    yield Logged(
+                        decode_event(entry["args"]),
+                        transaction=entry["transactionHash"].to_0x_hex(),
+                        block=entry["blockNumber"],
+                        block_hash=entry["blockHash"].to_0x_hex(),
+                    )
+
+    async def names(self, accounts: Collection[str]) -> dict[str, str]:
+        """Name accounts as the actors are named: their own, and those that came in their place on the market."""
+        names: dict[str, str] = {address: name for name, address in self._accounts.items()}
+        if not set(accounts) <= names.keys():
+            with self._talking():
+                for address in list(names):
+                    names[await self._current(address)] = names[address]
+        return {account: names.get(account, account) for account in accounts}
 
     def _actors_are_there(self, trades: Sequence[Trade]) -> None:
         missing = sorted({name for trade in trades for name in (trade.seller, trade.buyer)} - self._accounts.keys())
@@ -204,26 +273,58 @@ class MarketChain:
         except (Web3Exception, aiohttp.ClientError, OSError, ValueError) as error:
             raise ChainError(f"the node at {self._rpc_url} cannot be used: {error or type(error).__name__}") from error
 
-    def _reason(self, error: ContractLogicError) -> str:
-        """Say why the contract reverts: its custom error with its values, or its own words."""
+    def _reason(self, error: ContractLogicError) -> tuple[str, dict[str, Any]]:
+        """Why the contract reverts: its custom error with its values, and these by name; or its own words."""
         data = error.data if isinstance(error.data, str) else ""
         entry = self._errors.get(data[:10])
         if entry is None:
-            return str(error.message)
+            return str(error.message), {}
         types = [collapse_if_tuple(argument) for argument in entry["inputs"]]
         try:
             values = decode(types, bytes.fromhex(data[10:]))
         except (DecodingError, ValueError):
-            return str(entry["name"])
-        named = (f"{argument['name']}={value}" for argument, value in zip(entry["inputs"], values, strict=True))
-        return f"{entry['name']}({', '.join(named)})"
+            return str(entry["name"]), {}
+        named = {argument["name"]: value for argument, value in zip(entry["inputs"], values, strict=True)}
+        return f"{entry['name']}({', '.join(f'{name}={value}' for name, value in named.items())})", named
+
+
+def blamed(values: Mapping[str, Any], trades: Sequence[Trade], accounts: Mapping[str, str]) -> list[int]:
+    """Places of the trades without which the contract may take the rest, by the values of its custom error.
+
+    A trade is named by its index. An account that lacks money loses what it would pay, the last first, until it is
+    enough; one that is refused for another reason loses all. A closed day still takes imbalances.
+    """
+    if "index" in values and int(values["index"]) < len(trades):
+        return [int(values["index"])]
+    names = {name for name, account in accounts.items() if account.lower() == str(values.get("account")).lower()}
+    of_account = [place for place, trade in enumerate(trades) if names & {trade.seller, trade.buyer}]
+    if "missingWei" in values:
+        missing_wei, refused = int(values["missingWei"]), []
+        for place in reversed(of_account):
+            paid_wei = trades[place].energy_wh * trades[place].price_wei_per_wh
+            paid_wei = paid_wei if trades[place].buyer in names else -paid_wei
+            if paid_wei > 0 and missing_wei > 0:
+                missing_wei -= paid_wei
+                refused.append(place)
+        return refused or of_account or list(range(len(trades)))
+    cleared = [place for place, trade in enumerate(trades) if not trade.imbalance] if "day" in values else []
+    return of_account or cleared or list(range(len(trades)))
+
+
+def _a_quarter_more(wei: int) -> int:
+    return wei + wei // 4 + 1
 
 
 def _batch(trades: Sequence[Trade], accounts: Mapping[str, str]) -> bytes:
     return encode_batch(
         [
             BatchTrade(
-                accounts[trade.seller], accounts[trade.buyer], trade.energy_wh, trade.price_wei_per_wh, trade.slot
+                accounts[trade.seller],
+                accounts[trade.buyer],
+                trade.energy_wh,
+                trade.price_wei_per_wh,
+                trade.slot,
+                trade.imbalance,
             )
             for trade in trades
         ]

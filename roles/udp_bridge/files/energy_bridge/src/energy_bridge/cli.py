@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command energy-bridge: run, check, status, secret, simulate."""
+"""The command energy-bridge: run it, look into it, compare it with the chain, copy it, play sources for it."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
+import csv
 import json
 import logging
 import sys
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +51,14 @@ def _parser() -> argparse.ArgumentParser:
         ("check", _check, "Check a configuration and say what is wrong with it."),
         ("status", _status, "Show how many readings and trades there are, and where they stand."),
         (
+            "reconcile",
+            _reconcile,
+            "Compare database and chain, trade by trade; the exit status is 1 where they differ.",
+        ),
+        ("prove", _prove, "Show how a reading leads to the root that its batch has in the chain."),
+        ("export", _export, "Write all trades as a table."),
+        ("backup", _backup, "Copy the database to a new file, consistently, while the bridge goes on."),
+        (
             "secret",
             _secret,
             "Show the secret of a source, or of all as JSON: 32 bytes in hex, the key of its datagrams' HMAC-SHA256.",
@@ -56,6 +68,20 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--config", type=Path, default=CONFIG, help="the bridge's config.json (default: %(default)s)")
         if name == "status":
             sub.add_argument("--json", action="store_true", help="for programs")
+        if name == "reconcile":
+            sub.add_argument(
+                "--rebuild",
+                action="store_true",
+                help="fill the database, which has to be new, from the chain's logs (stop the bridge first)",
+            )
+        if name == "prove":
+            sub.add_argument("source", help="the actor's name, as in pv")
+            sub.add_argument("boot", type=int)
+            sub.add_argument("seq", type=int)
+        if name == "export":
+            sub.add_argument("--format", choices=("csv", "parquet"), default="csv", help="parquet needs pyarrow")
+        if name in ("export", "backup"):
+            sub.add_argument("file", type=Path, help="the file to write")
         if name == "secret":
             sub.add_argument(
                 "source", nargs="?", help="the actor's name, as in pv; left out: all, as simulate takes them"
@@ -108,14 +134,89 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    with _store(options) as store:
+        status = store.status()
+    print(json.dumps(status, indent=2) if options.json else _sentences(status))
+    return 0
+
+
+def _store(options: argparse.Namespace) -> contextlib.closing[Store]:
+    """The database of the bridge with this configuration, to read."""
+    return contextlib.closing(Store(read_config(options.config).database, read_only=True))
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from energy_bridge.reconcile import differences, rebuild  # noqa: PLC0415 - web3 takes a second to import
+    from energy_bridge.service import market_chain  # noqa: PLC0415
+    from energy_bridge.settlement import ChainError, MismatchError  # noqa: PLC0415
+
     config = read_config(options.config)
+
+    async def run() -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            store = stack.enter_context(contextlib.closing(Store(config.database, read_only=not options.rebuild)))
+            chain = market_chain(config)
+            stack.push_async_callback(chain.close)
+            if options.rebuild:
+                print(f"{await rebuild(store, chain)} batches are in the database again.")
+                return 0
+            found = await differences(store, chain)
+            print("\n".join(found) or "Database and chain agree.")
+            return 1 if found else 0
+
     try:
-        with contextlib.closing(Store(config.database, read_only=True)) as store:
-            status = store.status()
-    except StoreError as error:
+        return asyncio.run(run())
+    except (ChainError, MismatchError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(status, indent=2) if options.json else _sentences(status))
+
+
+def _prove(options: argparse.Namespace) -> int:
+    from energy_bridge.merkle import merkle_path, merkle_root  # noqa: PLC0415 - only this command needs it
+
+    key = (options.source, options.boot, options.seq)
+    with _store(options) as store:
+        standing = store.standing(*key)
+        if standing is None:
+            raise StoreError(f"there is no reading {options.source} {options.boot} {options.seq} in the database")
+        if standing.batch is None:
+            raise StoreError("the reading is in no batch: nothing rests on it in the chain")
+        rests_on = store.readings_of(standing.batch.id)
+    keys = [(reading.source, reading.boot, reading.seq) for reading, _ in rests_on]
+    digests = [digest for _, digest in rests_on]
+    place = keys.index(key)
+    proof = {
+        "digest": digests[place].hex(),
+        "path": [digest.hex() for digest in merkle_path(digests, place)],
+        "root": merkle_root(digests).hex(),
+        "state": standing.batch.state,
+        "seq": standing.batch.seq,
+        "transaction": standing.batch.hash,
+    }
+    print(json.dumps(proof, indent=2))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    with _store(options) as store:
+        columns, rows = store.table()
+    if options.format == "csv":
+        with options.file.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([columns, *rows])
+        return 0
+    try:
+        import pyarrow  # noqa: PLC0415 - an extra
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError("Parquet needs pyarrow: pip install 'energy-bridge[parquet]'.") from None
+    named = {column: [row[place] for row in rows] for place, column in enumerate(columns)}
+    pyarrow.parquet.write_table(pyarrow.table(named), options.file)
+    return 0
+
+
+def _backup(options: argparse.Namespace) -> int:
+    with _store(options) as store:
+        store.backup(options.file)
     return 0
 
 
@@ -136,12 +237,14 @@ def _secret(options: argparse.Namespace) -> int:
 
 
 def _sentences(status: dict[str, Any]) -> str:
+    readings, slots, trades = status["readings"], status["slots"], status["trades"]
     batches = ", ".join(f"{count} {state}" for state, count in status["batches"].items() if count) or "none"
+    settled = f"{trades['settled']} settled, {trades['refused']} refused, {trades['imbalances']} imbalances"
     return "\n".join(
         (
-            f"readings  {status['readings']['stored']} stored, {status['readings']['late']} late",
-            f"slots     {status['slots']['closed']} closed, {status['slots']['open']} open, next {status['next_slot']}",
-            f"trades    {status['trades']['made']} made, {status['trades']['settled']} settled",
+            f"readings  {readings['stored']} stored, {readings['late']} late",
+            f"slots     {slots['closed']} closed, {slots['open']} open, next {status['next_slot']}",
+            f"trades    {trades['made']} made, {settled}",
             f"batches   {batches}",
         )
     )

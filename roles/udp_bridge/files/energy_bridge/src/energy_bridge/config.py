@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from energy_bridge.model import Kind
+from energy_bridge.clearing import Battery, Method, Rules
+from energy_bridge.model import INT64_MAX, Kind
 from energy_bridge.wire import MAX_WHOLE
 
-__all__ = ["Actor", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
+__all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
 
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
@@ -20,6 +23,13 @@ _LARGEST_PORT = 65535
 
 class ConfigError(Exception):
     """What is wrong with a file that the user wrote, one sentence per line."""
+
+
+class Clock(StrEnum):
+    """Whether slots and readings are of the present time, or of a time that is played."""
+
+    WALL = "wall"
+    SIMULATED = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +48,21 @@ class Config:
 
     listen_host: str
     listen_port: int
+    listen_allow: tuple[str, ...]
+    web_host: str
+    web_port: int | None
+    clock: Clock
+    accept_horizon_s: float
     database: Path
     rpc_url: str
     chain_id: int
+    period_s: float
     market_address: str
     market_abi: Path
     operator_keystore: Path
     operator_password_file: Path
     actors: Mapping[str, Actor]
+    rules: Rules
     source_keys: Path | None
     slot_s: int
     grace_s: float
@@ -56,7 +73,7 @@ class Config:
     @property
     def grid(self) -> str:
         """The name of the one actor of kind grid."""
-        return next(actor.name for actor in self.actors.values() if actor.kind is Kind.GRID)
+        return self.rules.grid
 
 
 def read_config(path: Path) -> Config:
@@ -96,20 +113,23 @@ def parse_config(document: Any) -> Config:
     """Check a configuration; raises ConfigError with one sentence for each problem, all of them at once."""
     if not isinstance(document, dict):
         raise ConfigError("The configuration has to be a JSON object.")
-    problems = [f"{name} is not a setting of the bridge." for name in sorted(document.keys() - _SETTINGS.keys())]
-    for name, (wanted, accepts) in _SETTINGS.items():
-        if name not in document:
-            problems.append(f"{name} is missing: it has to be {wanted}.")
-        elif not accepts(document[name]):
-            problems.append(f"{name} has to be {wanted}.")
+    problems = _wrong(document, _SETTINGS, needed=True)
+    if isinstance(document.get("clearing"), dict) and _is_actors(document.get("actors")):
+        problems += _wrong_clearing(document["clearing"], document["actors"])
     if problems:
         raise ConfigError("\n".join(problems))
     return Config(
         listen_host=document["listen_host"],
         listen_port=document["listen_port"],
+        listen_allow=tuple(document["listen_allow"] or ()),
+        web_host=document["web_host"],
+        web_port=document["web_port"],
+        clock=Clock(document["clock"]),
+        accept_horizon_s=document["accept_horizon_s"],
         database=Path(document["database"]),
         rpc_url=document["rpc_url"],
         chain_id=document["chain_id"],
+        period_s=document["period_s"],
         market_address=document["market"]["address"],
         market_abi=Path(document["market"]["abi"]),
         operator_keystore=Path(document["operator"]["keystore"]),
@@ -118,6 +138,7 @@ def parse_config(document: Any) -> Config:
             name: Actor(name, number, actor["address"], Kind(actor["kind"]))
             for (name, actor), number in zip(document["actors"].items(), _ids(document["actors"]), strict=True)
         },
+        rules=_rules(document["clearing"], document["actors"]),
         source_keys=None if document["source_keys"] is None else Path(document["source_keys"]),
         slot_s=document["slot_s"],
         grace_s=document["grace_s"],
@@ -125,6 +146,52 @@ def parse_config(document: Any) -> Config:
         poll_s=document["poll_s"],
         strict=document["strict"],
     )
+
+
+def _wrong(document: Any, settings: _Settings, prefix: str = "", *, needed: bool) -> list[str]:
+    problems = [f"{prefix}{name} is not a setting of the bridge." for name in sorted(document.keys() - settings.keys())]
+    for name, (wanted, accepts) in settings.items():
+        if name in document:
+            if not accepts(document[name]):
+                problems.append(f"{prefix}{name} has to be {wanted}.")
+        elif needed:
+            problems.append(f"{prefix}{name} is missing: it has to be {wanted}.")
+    return problems
+
+
+def _wrong_clearing(clearing: Any, actors: Any) -> list[str]:
+    """What is wrong with the rules of the market, each by itself, or else with all of them together."""
+    wrong = _wrong(clearing, _CLEARING, "clearing.", needed=False)
+    return wrong or [f"clearing.{line}" for line in _at_odds(clearing, actors)]
+
+
+def _at_odds(clearing: Any, actors: Any) -> Iterator[str]:
+    kinds = {name: actor["kind"] for name, actor in actors.items()}
+    others = {name for name, kind in kinds.items() if kind != Kind.GRID}
+    pairs, account = clearing.get("pairs", []), clearing.get("fee_account")
+    if pairs and clearing.get("method") != Method.BILATERAL:
+        yield "pairs are for the method bilateral, and for no other."
+    if not pairs and clearing.get("method") == Method.BILATERAL:
+        yield "pairs are missing: in the method bilateral nobody else trades."
+    for name in sorted({name for pair in pairs for name in pair} - others):
+        yield f"pairs names {name!r}, where an actor other than the grid has to stand."
+    if account is None and clearing.get("fee_wei_per_wh"):
+        yield "fee_account is missing: somebody has to get fee_wei_per_wh."
+    if account is not None and account not in others:
+        yield f"fee_account names {account!r}, where an actor other than the grid has to stand."
+    for name in sorted(clearing.get("batteries", {})):
+        if kinds.get(name) != Kind.BATTERY:
+            yield f"batteries names {name!r}, where an actor of the kind Battery has to stand."
+
+
+def _rules(clearing: Any, actors: Any) -> Rules:
+    parsed = {
+        "method": Method(clearing.get("method", Method.PAY_AS_BID)),
+        "pairs": tuple((seller, buyer) for seller, buyer in clearing.get("pairs", [])),
+        "batteries": {name: Battery(**battery) for name, battery in clearing.get("batteries", {}).items()},
+    }
+    grid = next(name for name, actor in actors.items() if actor["kind"] == Kind.GRID)
+    return Rules(grid=grid, **{**clearing, **parsed})
 
 
 def _is_text(value: Any) -> bool:
@@ -137,6 +204,17 @@ def _is_int(value: Any) -> bool:
 
 def _is_seconds(value: Any) -> bool:
     return (_is_int(value) or isinstance(value, float)) and 0 <= value < float("inf")
+
+
+def _is_port(value: Any) -> bool:
+    return _is_int(value) and 0 <= value <= _LARGEST_PORT
+
+
+def _is_networks(value: Any) -> bool:
+    try:
+        return isinstance(value, list) and all(_is_text(item) and ipaddress.ip_network(item) for item in value)
+    except ValueError:
+        return False
 
 
 def _is_object(value: Any, *texts: str) -> bool:
@@ -173,16 +251,65 @@ def _ids(actors: Mapping[str, Any]) -> list[Any]:
     return [actor.get("id", place) for place, actor in enumerate(actors.values(), 1)]
 
 
+def _is_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair)) and pair[0] != pair[1]  # noqa: PLR2004
+        for pair in value
+    )
+
+
+def _is_batteries(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(battery, dict)
+        and battery.keys() == {"capacity_wh", "charge_wh"}
+        and all(map(_is_int, battery.values()))
+        and 0 <= battery["charge_wh"] <= battery["capacity_wh"]
+        for battery in value.values()
+    )
+
+
 # What each setting has to be: in words, and as a test.
-_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_Settings = Mapping[str, tuple[str, Callable[[Any], bool]]]
+
+_TARIFF = (
+    "a whole number of wei per Wh, or null for the grid's own price",
+    lambda value: value is None or (_is_int(value) and abs(value) <= INT64_MAX),
+)
+_CLEARING: _Settings = {
+    "method": (" or ".join(Method), lambda value: value in list(Method)),
+    "pairs": ('a list of ["seller", "buyer"], two actors each', _is_pairs),
+    "grid_buys_wei_per_wh": _TARIFF,
+    "grid_sells_wei_per_wh": _TARIFF,
+    "imbalance_buys_wei_per_wh": _TARIFF,
+    "imbalance_sells_wei_per_wh": _TARIFF,
+    "fee_wei_per_wh": (
+        "a whole number of wei per Wh, not negative",
+        lambda value: _is_int(value) and 0 <= value <= INT64_MAX,
+    ),
+    "fee_account": ("the name of an actor, or null for none", lambda value: value is None or _is_text(value)),
+    "batteries": (
+        'an object {"actor": {"capacity_wh": 8000, "charge_wh": 4000}}, charge up to capacity',
+        _is_batteries,
+    ),
+}
+_SETTINGS: _Settings = {
     "listen_host": ("an address to listen on", _is_text),
-    "listen_port": ("a UDP port from 0 to 65535", lambda value: _is_int(value) and 0 <= value <= _LARGEST_PORT),
+    "listen_port": ("a UDP port from 0 to 65535", _is_port),
+    "listen_allow": (
+        'a list of networks such as ["192.0.2.0/24"], or null for everyone',
+        lambda value: value is None or _is_networks(value),
+    ),
+    "web_host": ("an address to listen on", _is_text),
+    "web_port": ("a TCP port from 0 to 65535, or null for none", lambda value: value is None or _is_port(value)),
+    "clock": (" or ".join(Clock), lambda value: value in list(Clock)),
+    "accept_horizon_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
     "database": ("the path of the SQLite file", _is_text),
     "rpc_url": (
         "a URL that begins with http:// or https://",
         lambda value: _is_text(value) and value.startswith(("http://", "https://")),
     ),
     "chain_id": ("a positive whole number", lambda value: _is_int(value) and value > 0),
+    "period_s": ("the positive number of seconds from block to block", lambda value: _is_seconds(value) and value > 0),
     "market": (
         'an object {"address": "0x…", "abi": "path of the artefact"}',
         lambda value: _is_object(value, "address", "abi") and _is_address(value["address"]),
@@ -198,6 +325,7 @@ _SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
         _is_actors,
     ),
+    "clearing": ("an object with the rules of the market, {} for pay as bid", lambda value: isinstance(value, dict)),
     "source_keys": (
         "the path of the sources' secrets, or null for no authentication",
         lambda value: value is None or _is_text(value),

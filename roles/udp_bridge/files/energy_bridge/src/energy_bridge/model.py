@@ -6,7 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["INT64_MAX", "NWH_PER_WH", "UINT32_MAX", "BatchState", "Fate", "Kind", "Offer", "Reading", "Trade"]
+__all__ = [
+    "INT64_MAX",
+    "NWH_PER_WH",
+    "UINT32_MAX",
+    "UNMINED",
+    "BatchState",
+    "Fate",
+    "Kind",
+    "Offer",
+    "Reading",
+    "Trade",
+]
 
 INT64_MAX = 2**63 - 1  # the contract's price, and what SQLite keeps in one integer
 UINT32_MAX = 2**32 - 1  # the contract's slot and energy
@@ -24,24 +35,28 @@ class Kind(StrEnum):
 
 
 class Fate(StrEnum):
-    """What became of a stored reading when its slot closed."""
+    """What became of a stored reading."""
 
     OPEN = "open"
     COUNTED = "counted"
     SUPERSEDED = "superseded"  # a later reading of the same source and slot was counted
-    LATE = "late"  # it came after the slot had closed
+    LATE = "late"  # it came after the slot had closed, and nothing was made of it yet
+    IMBALANCE = "imbalance"  # it was late, and its difference is traded with the grid
 
 
 class BatchState(StrEnum):
-    """Where a slot's settlement stands; FINAL and REFUSED are ends."""
+    """Where a batch stands; FINAL and REFUSED are ends."""
 
     BATCHED = "BATCHED"
-    SIGNED = "SIGNED"  # the raw transaction is stored, perhaps not sent
+    SIGNED = "SIGNED"  # an attempt is stored, perhaps not sent
     SENT = "SENT"
     MINED = "MINED"
     REVERTED = "REVERTED"  # mined without effect; goes back to BATCHED once that is final
     FINAL = "FINAL"
-    REFUSED = "REFUSED"
+    REFUSED = "REFUSED"  # the contract takes none of its trades
+
+
+UNMINED = (BatchState.SIGNED, BatchState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +87,14 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """Energy that passes from one actor to another in a slot; energy_wh > 0, the price may be negative."""
+    """Energy that passes from one actor to another in a slot; energy_wh > 0, the price may be negative.
+
+    An imbalance is energy that was not in the slot's clearing: it came late, or differs from what was said in time.
+    """
 
     seller: str
     buyer: str
     energy_wh: int
     price_wei_per_wh: int
     slot: int
+    imbalance: bool = False

@@ -9,15 +9,15 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from energy_bridge.config import ConfigError, read_source_keys
-from energy_bridge.model import Reading
-from energy_bridge.simulate import ACTORS, START, DataSet, data_set
+from energy_bridge.model import NWH_PER_WH, Offer, Reading
+from energy_bridge.simulate import ACTORS, START, data_set
 from energy_bridge.wire import RejectionError, decode_answer, encode_reading
 
 __all__ = ["Source", "play"]
@@ -26,8 +26,8 @@ REPEAT_FIRST_S, REPEAT_LAST_S = 0.5, 4.0  # until it is acknowledged, twice as l
 ASK_FIRST_S, ASK_LAST_S = 2.0, 4.0  # then the repetition only asks whether it is settled
 
 SAY_AGAIN_AFTER_S = 60
-ACKNOWLEDGED = {"stored", "late", "superseded", "batched", "settled", "refused"}
-ENDS = {"late", "superseded", "settled", "refused", "rejected", "conflict"}
+ENDS = {"superseded", "settled", "refused", "rejected", "conflict"}
+ACKNOWLEDGED = {"stored", "late", "batched", "reverted", "superseded", "settled", "refused"}
 
 
 @dataclass(slots=True)
@@ -79,9 +79,10 @@ class Source(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """Nobody listens yet, or no longer: the repetition takes care of it."""
 
-    async def deliver(self, *, slot: int, energy_wh: int, price_wei_per_wh: int, now: float) -> None:
+    async def deliver(self, slot: int, offer: Offer, *, now: float) -> None:
         """Send one reading and repeat it until there is nothing more to learn about it."""
-        reading = Reading(self.name, self._boot, len(self.deliveries), now, slot, energy_wh, price_wei_per_wh)
+        energy_nwh = offer.energy_wh * NWH_PER_WH
+        reading = Reading(self.name, self._boot, len(self.deliveries), now, slot, energy_nwh, offer.price_wei_per_wh)
         delivery = _Delivery(reading)
         self.deliveries.append(delivery)
         datagram = encode_reading(reading, self._secret)
@@ -129,17 +130,8 @@ async def play(options: argparse.Namespace) -> int:
         await asyncio.sleep(max(0.0, start + index * options.interval_s - loop.time()))
         slot = first_slot + index
         offers, state = data_set(slot, state, seed=options.seed, slot_s=options.slot_s)
-        tasks += [
-            asyncio.create_task(
-                sources[name].deliver(
-                    slot=slot,
-                    energy_wh=offer.energy_wh,
-                    price_wei_per_wh=offer.price_wei_per_wh,
-                    now=round(time.time(), 3),
-                )
-            )
-            for name, offer in offers.items()
-        ]
+        now = round(time.time(), 3)
+        tasks += [asyncio.create_task(sources[offer.actor].deliver(slot, offer, now=now)) for offer in offers]
         _say(_data_line(slot, slot * options.slot_s, offers, index + 1, options.slots))
     await _wait(tasks, options.settle_s, _Progress(sources, loop.time))
     report = _report(sources)
@@ -194,7 +186,7 @@ def _report(sources: Mapping[str, Source]) -> dict[str, Any]:
                 "boot": delivery.reading.boot,
                 "seq": delivery.reading.seq,
                 "slot": delivery.reading.slot,
-                "energy_wh": delivery.reading.energy_wh,
+                "energy_wh": delivery.reading.energy_nwh // NWH_PER_WH,
                 "price_wei_per_wh": delivery.reading.price_wei_per_wh,
                 "datagrams": delivery.sent,
                 "stored": delivery.stored,
@@ -207,9 +199,9 @@ def _report(sources: Mapping[str, Source]) -> dict[str, Any]:
     }
 
 
-def _data_line(slot: int, second: int, offers: DataSet, number: int, slots: int) -> str:
+def _data_line(slot: int, second: int, offers: Sequence[Offer], number: int, slots: int) -> str:
     clock = time.strftime("%H:%M", time.gmtime(second))
-    figures = "  ".join(f"{name} {offer.energy_wh / 1000:+.3f}" for name, offer in offers.items())
+    figures = "  ".join(f"{offer.actor} {offer.energy_wh / 1000:+.3f}" for offer in offers)
     return f"[{number}/{slots}] slot {slot} {clock}  {figures} kWh"
 
 

@@ -1,131 +1,159 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The UDP side: verify, store, and only then acknowledge; tell a source when its reading is settled."""
+"""The UDP side: a thread that empties the socket and waits for nobody, and answers to where a datagram came from."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Collection, Mapping
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from energy_bridge.model import BatchState, Fate, Reading
-from energy_bridge.store import Standing, Store, Stored, StoreError
-from energy_bridge.wire import RejectionError, decode_reading, encode_answer
+from energy_bridge.intake import Asker, Intake, Unanswered
+from energy_bridge.metrics import Metrics, Rejected, Way
+from energy_bridge.recvmmsg import Datagrams, parse_address
+from energy_bridge.wire import MAX_DATAGRAM_BYTES, encode_answer
 
-__all__ = ["Receiver", "describe"]
+__all__ = ["BUFFER_BYTES", "Allowed", "Receiver", "open_socket"]
 
 log = logging.getLogger(__name__)
 
-DRAIN_LIMIT = 256  # datagrams per wake-up: one commit for all of them
 BUFFER_BYTES = 4 * 1024 * 1024  # asked for; the kernel gives at most net.core.rmem_max
-SAME_REJECTION_S = 10.0  # a flood of rejections is one line of log in this time
+DRAIN_LIMIT = 1024  # datagrams with one call
+WAKE_UP_S = 0.2  # how often to see whether to stop
+KNOWN_ADDRESSES = 4096
 
-Address = Any  # what the socket calls one
+_SO_MEMINFO = 55  # nine uint32 about a socket, the last of them the datagrams it dropped; /proc/net/udp has the same
+_MEMINFO = struct.Struct("9I")
 
 
-def describe(standing: Standing) -> dict[str, Any]:
-    """What a source is told about one of its readings, apart from the key."""
-    answer: dict[str, Any] = {"slot": standing.slot}
-    if standing.fate is Fate.OPEN:
-        return {"status": "stored", **answer}
-    if standing.fate is not Fate.COUNTED:
-        return {"status": standing.fate.value, **answer}
-    if standing.state is BatchState.FINAL:
-        return {"status": "settled", **answer, "transaction": standing.transaction, "deliver": True}
-    if standing.state is BatchState.REFUSED:
-        return {"status": "refused", **answer, "reason": standing.reason}
-    return {"status": "batched", **answer}
+class Allowed:
+    """The networks that may send, in CIDR notation; none named: everyone. Raises ValueError for what is no network."""
+
+    def __init__(self, networks: Iterable[str] | None) -> None:
+        self._networks = [ipaddress.ip_network(network) for network in networks or ()]
+
+    def __contains__(self, host: object) -> bool:
+        if not self._networks:
+            return True
+        address = ipaddress.ip_address(str(host).partition("%")[0])
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return any((mapped or address) in network for network in self._networks)
+
+
+def open_socket(host: str, port: int) -> socket.socket:
+    """A UDP socket with as large a buffer as the kernel gives; raises OSError with a sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"UDP {host}:{port} cannot be used: {error.strerror}") from error
+    # The kernel keeps as much again for its own bookkeeping, and says so.
+    if (given := sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2) < BUFFER_BYTES:
+        log.warning(
+            "small_socket_buffer bytes=%d wanted=%d: a burst may be lost; set net.core.rmem_max=%d",
+            *(given, BUFFER_BYTES, BUFFER_BYTES),
+        )
+    return sock
 
 
 class Receiver:
-    """Answers the datagrams of one non-blocking socket from one store."""
+    """Drains one socket into an intake."""
 
     def __init__(
         self,
         sock: socket.socket,
-        store: Store,
+        intake: Intake,
         *,
-        sources: Collection[str],
-        secrets: Mapping[str, bytes] | None,
-        clock: Callable[[], float],
-        on_stored: Callable[[], None],
+        allowed: Allowed,
+        metrics: Metrics,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
-        """Call on_stored after each commit with a new reading in it; clock returns seconds since the epoch."""
+        """Call on_failure, in the thread, when it ends for a reason that is nobody's but ours."""
         self._socket = sock
-        self._store = store
-        self._sources = sources
-        self._secrets = secrets
-        self._clock = clock
-        self._on_stored = on_stored
-        self._addresses: dict[str, Address] = {}
-        self._silent_until: dict[str, float] = {}
+        self._intake = intake
+        self._allowed = allowed
+        self._metrics = metrics
+        self._on_failure = on_failure
+        self._askers: dict[bytes, Asker | None] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="drain")
 
-    def drain(self) -> None:
-        """Take what the socket has, up to DRAIN_LIMIT datagrams; to be called whenever it is readable."""
-        received: list[tuple[Reading, bytes]] = []
-        addresses: list[Address] = []
-        for _ in range(DRAIN_LIMIT):
-            try:
-                datagram, address = self._socket.recvfrom(65536)
-            except BlockingIOError:
-                break
-            except OSError as error:  # what the network says about an earlier answer
-                log.debug("socket_error reason=%s", error)
-                continue
-            try:
-                reading = decode_reading(datagram, sources=self._sources, secrets=self._secrets)
-            except RejectionError as error:
-                self._reject(error, address)
-                continue
-            received.append((reading, hashlib.sha256(datagram).digest()))
-            addresses.append(address)
-        if received:
-            self._store_and_answer(received, addresses)
+    def start(self) -> None:
+        """Begin to drain; the socket is the thread's from now on."""
+        seconds, part = divmod(WAKE_UP_S, 1)
+        self._socket.setblocking(True)
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), int(part * 1_000_000))
+        )
+        self._thread.start()
 
-    def notify_settled(self, slot: int) -> None:
-        """Tell each source whose reading was counted, once; who misses it learns it by repeating its datagram."""
-        for reading in self._store.readings(slot, Fate.COUNTED):
-            address = self._addresses.get(reading.source)
-            if address is not None:
-                self._answer(address, reading.source, reading.boot, reading.seq, self._standing(reading))
+    def stop(self) -> None:
+        """End; what the intake has been offered is answered all the same, while the socket is open."""
+        self._stopping.set()
+        self._thread.join()
 
-    def _store_and_answer(self, received: list[tuple[Reading, bytes]], addresses: list[Address]) -> None:
+    def kernel_dropped(self) -> int:
+        """How many datagrams the kernel dropped because the buffer was full."""
+        meminfo = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        return int(_MEMINFO.unpack(meminfo)[-1])
+
+    def _run(self) -> None:
+        # One byte more, to know which are too long.
+        datagrams = Datagrams(DRAIN_LIMIT, MAX_DATAGRAM_BYTES + 1)
         try:
-            outcomes = self._store.add(received, self._clock())
-            if any(outcome.new for outcome in outcomes):
-                self._on_stored()
-            self._answer_all(received, outcomes, addresses)
-        except StoreError as error:  # who is not acknowledged will repeat
-            log.error("not_acknowledged datagrams=%d reason=%s", len(received), error)  # noqa: TRY400 - the reason is all
+            while not self._stopping.is_set():
+                try:
+                    received = datagrams.receive(self._socket)
+                except OSError as error:  # what the network says about an earlier answer
+                    log.debug("socket_error reason=%s", error)
+                    continue
+                self._offer(received)
+        except BaseException as error:  # noqa: BLE001 - a bridge without this thread would hear nothing
+            self._on_failure(error)
 
-    def _answer_all(
-        self, received: list[tuple[Reading, bytes]], outcomes: list[Stored], addresses: list[Address]
-    ) -> None:
-        for (reading, _), outcome, address in zip(received, outcomes, addresses, strict=True):
-            if outcome.same:
-                self._addresses[reading.source] = address
-                answer = self._standing(reading)
-            else:
-                answer = {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}
-            self._answer(address, reading.source, reading.boot, reading.seq, answer)
+    def _offer(self, received: Sequence[tuple[bytes, bytes]]) -> None:
+        askers = self._askers
+        offered = []
+        for datagram, address in received:
+            if address not in askers:
+                self._meet(address)
+            if (asker := askers[address]) is not None:
+                offered.append((datagram, asker))
+        if offered:
+            self._intake.offer(offered, Way.UDP)
+        if strangers := len(received) - len(offered):
+            self._metrics.received[Way.UDP].inc(strangers)
+            self._metrics.rejected[Rejected.STRANGER].inc(strangers)
 
-    def _standing(self, reading: Reading) -> dict[str, Any]:
-        return describe(self._store.standing(reading.source, reading.boot, reading.seq))
+    def _meet(self, raw: bytes) -> None:
+        """Remember who may ask from an address, None for a stranger."""
+        if len(self._askers) >= KNOWN_ADDRESSES:
+            self._askers.clear()
+        address = parse_address(raw, self._socket.family)
+        self._askers[raw] = _UdpAsker(self._socket, address) if address[0] in self._allowed else None
 
-    def _reject(self, error: RejectionError, address: Address) -> None:
-        reason, now = str(error), self._clock()
-        if now >= self._silent_until.get(reason, 0.0):
-            if len(self._silent_until) > DRAIN_LIMIT:  # reasons may quote the sender
-                self._silent_until.clear()
-            self._silent_until[reason] = now + SAME_REJECTION_S
-            log.warning("rejected source=%s from=%s reason=%r", error.source, address[0], reason)
-        if error.source is not None:
-            self._answer(address, error.source, error.boot, error.seq, {"status": "rejected", "reason": reason})
 
-    def _answer(self, address: Address, source: str, boot: int | None, seq: int | None, answer: dict[str, Any]) -> None:
-        secret = None if self._secrets is None else self._secrets[source]
-        datagram = encode_answer({"source": source, "boot": boot, "seq": seq, **answer}, secret)
-        with contextlib.suppress(OSError):  # a full buffer or an unreachable host: the source repeats
-            self._socket.sendto(datagram, address)
+class _UdpAsker:
+    """An address that asked; implements intake.Asker."""
+
+    __slots__ = ("_address", "_socket")
+
+    def __init__(self, sock: socket.socket, address: Any) -> None:
+        self._socket = sock
+        self._address = address
+
+    def answer(self, answer: Mapping[str, Any], key: bytes | None) -> None:
+        """Send it; what a full buffer or an unreachable host loses is asked for again."""
+        try:  # noqa: SIM105 - it is done 20,000 times a second
+            self._socket.sendto(encode_answer(answer, key), socket.MSG_DONTWAIT, self._address)
+        except OSError:
+            pass
+
+    def leave(self, why: Unanswered, reason: str) -> None:
+        """Say nothing."""

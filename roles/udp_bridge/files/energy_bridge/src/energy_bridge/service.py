@@ -1,89 +1,254 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The running bridge: one event loop, one socket, one store, one chain."""
+"""The running bridge: threads that receive and store, and an event loop that clears, settles, and shows how it is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import signal
-import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import aiohttp
 
 from energy_bridge.chain import MarketChain, read_abi, read_operator
-from energy_bridge.config import Config, ConfigError, read_source_keys
-from energy_bridge.gate import close_due_slots
-from energy_bridge.receiver import BUFFER_BYTES, Receiver
+from energy_bridge.config import Clock, Config, ConfigError, read_source_keys
+from energy_bridge.gate import Gate, close_due_slots, settle_late_readings
+from energy_bridge.health import ChainView, View, look_at_chain
+from energy_bridge.intake import Intake, TimeRules, describe
+from energy_bridge.metrics import Metrics
+from energy_bridge.model import Reading
+from energy_bridge.receiver import Allowed, Receiver, open_socket
 from energy_bridge.settlement import ChainError, MismatchError, Settlement
-from energy_bridge.store import Store, StoreError
+from energy_bridge.store import Store, StoreError, nowhere
+from energy_bridge.web import Web
+from energy_bridge.wire import Source, Sources
 
-__all__ = ["run"]
+__all__ = ["FATAL", "market_chain", "run"]
 
 log = logging.getLogger(__name__)
 
+MOST_TRADES = 4000  # in one batch: 72 KB of the 128 KiB that a transaction may have, and a sixth of a block's gas
+GATE_PAUSE_S = 0.2  # under load there is a commit every few milliseconds; slots need not be looked at that often
+WATCH_S = 5.0
+ARCHIVE_S = 3600.0
+DAY_S = 86_400
 
-async def run(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigError, StoreError or MismatchError, or OSError for the socket."""
-    secrets = _secrets(config)
-    abi = read_abi(config.market_abi)
-    operator = read_operator(config.operator_keystore, config.operator_password_file)
-    stopping = asyncio.Event()
+# What ends the service with one sentence instead of a traceback.
+FATAL = (ConfigError, StoreError, MismatchError, OSError)
+
+
+def market_chain(config: Config) -> MarketChain:
+    """The market that this configuration names, with its operator's key; raises ConfigError."""
+    return MarketChain(
+        config.rpc_url,
+        chain_id=config.chain_id,
+        market=config.market_address,
+        abi=read_abi(config.market_abi),
+        operator=read_operator(config.operator_keystore, config.operator_password_file),
+        accounts={actor.name: actor.address for actor in config.actors.values()},
+    )
+
+
+def read_sources(config: Config) -> Sources:
+    """Who may send, with the secrets as they stand in the file; raises ConfigError."""
+    if config.source_keys is None:
+        log.warning("UNAUTHENTICATED: source_keys is null, so anyone who reaches this port can trade for every actor")
+        keys = {}
+    else:
+        keys = read_source_keys(config.source_keys)
+        if missing := sorted(config.actors.keys() - keys.keys()):
+            raise ConfigError(f"{config.source_keys} has no secret for {', '.join(missing)}.")
+    return Sources(
+        [Source(actor.name, actor.id, keys.get(actor.name, ())) for actor in config.actors.values()],
+        authenticated=config.source_keys is not None,
+        strict=config.strict,
+    )
+
+
+async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigError, StoreError or MismatchError, or OSError for a socket.
+
+    What was received by then is stored and answered before it ends. at is told of every durable step, as Store tells it.
+    """
+    sources, allowed, metrics = read_sources(config), Allowed(config.listen_allow), Metrics()
     loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, _end, ended)
+    stored = asyncio.Event()
+
+    def fail(error: BaseException) -> None:
+        loop.call_soon_threadsafe(_end, ended, error)
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(stored.set)
+
     async with contextlib.AsyncExitStack() as stack:
-        sock = stack.enter_context(_socket(config.listen_host, config.listen_port))
-        store = stack.enter_context(contextlib.closing(Store(config.database)))
-        accounts = {actor.name: actor.address for actor in config.actors.values()}
-        chain = MarketChain(
-            config.rpc_url,
-            chain_id=config.chain_id,
-            market=config.market_address,
-            abi=abi,
-            operator=operator,
-            accounts=accounts,
-        )
+        stack.enter_context(_alone(config))
+        chain = market_chain(config)
         stack.push_async_callback(chain.close)
-        stored = asyncio.Event()
-        receiver = Receiver(
-            sock, store, sources=config.actors.keys(), secrets=secrets, clock=time.time, on_stored=stored.set
+        store = stack.enter_context(contextlib.closing(Store(config.database, at=at)))
+        sock = stack.enter_context(open_socket(config.listen_host, config.listen_port))
+        intake = Intake(
+            lambda: Store(config.database, at=at),
+            sources=sources,
+            rules=TimeRules(config.slot_s, config.accept_horizon_s, wall_clock=config.clock is Clock.WALL),
+            metrics=metrics,
+            on_stored=wake,
+            on_failure=fail,
+        )
+        receiver = Receiver(sock, intake, allowed=allowed, metrics=metrics, on_failure=fail)
+        watch = Watch(config, store, intake)
+        metrics.show(
+            queue_length=lambda: intake.queue_length, kernel_dropped=receiver.kernel_dropped, view=lambda: watch.view
         )
         settlement = Settlement(
             store,
             chain,
             confirmations=config.confirmations,
-            clock=time.monotonic,
-            on_final=receiver.notify_settled,
+            slot_s=config.slot_s,
+            most_trades=MOST_TRADES,
+            clock=time.time,
+            on_settled=tell,
         )
-        loop.add_reader(sock, receiver.drain)
-        stack.callback(loop.remove_reader, sock)
-        log.info("listening host=%s port=%d operator=%s", *sock.getsockname()[:2], operator.address)
+
+        def tell(readings: Iterable[Reading]) -> None:
+            at("notify before")
+            _tell(store, intake, readings)
+            at("notify after")
+
+        intake.start()
+        stack.push_async_callback(asyncio.to_thread, intake.stop)
+        if config.web_port is not None:
+            web = Web(
+                intake,
+                allowed=allowed,
+                authenticated=sources.authenticated,
+                metrics=metrics,
+                view=lambda: watch.view,
+                period_s=config.period_s,
+                clock=time.time,
+            )
+            stack.push_async_callback(web.stop)
+            port = await web.start(config.web_host, config.web_port)
+            log.info("serving host=%s port=%d", config.web_host, port)
+        receiver.start()
+        stack.push_async_callback(asyncio.to_thread, receiver.stop)
+        log.info("listening host=%s port=%d operator=%s", *sock.getsockname()[:2], chain.operator)
         work = [
-            asyncio.create_task(_close_slots(config, store, receiver, stored)),
+            asyncio.create_task(_close_slots(config, store, stored, tell)),
             asyncio.create_task(_settle(config, settlement)),
-            asyncio.create_task(stopping.wait()),
+            asyncio.create_task(watch.run()),
+            asyncio.create_task(_archive(config, store)),
         ]
-        done, pending = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
+        done, _ = await asyncio.wait([*work, ended], return_when=asyncio.FIRST_COMPLETED)
+        for task in work:
             task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(*work, return_exceptions=True)
         for task in done:
             task.result()
     log.info("stopped")
 
 
-async def _close_slots(config: Config, store: Store, receiver: Receiver, stored: asyncio.Event) -> None:
+def _end(ended: asyncio.Future[None], error: BaseException | None = None) -> None:
+    if ended.done():
+        return
+    if error is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(error)
+
+
+def _tell(store: Store, intake: Intake, readings: Iterable[Reading]) -> None:
+    """Tell the sources once; who misses it learns it by repeating its datagram."""
+    for reading in readings:
+        if (standing := store.standing(reading.source, reading.boot, reading.seq)) is not None:
+            intake.tell(reading.source, reading.boot, reading.seq, describe(standing))
+
+
+@dataclass
+class Watch:
+    """Looks at the chain and at the outbox, again and again, for /healthz and /metrics."""
+
+    config: Config
+    store: Store
+    intake: Intake
+    clock: Callable[[], float] = time.time
+    view: View = field(default_factory=View)  # what was seen last
+
+    async def run(self) -> None:
+        """Look every WATCH_S seconds."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                self.view = self._look(await look_at_chain(session, self.config.rpc_url))
+                await asyncio.sleep(WATCH_S)
+
+    def _look(self, chain: ChainView) -> View:
+        try:
+            since, batches = self.store.outbox_since(), self.store.batches_by_state()
+        except StoreError as error:
+            return View(chain, store_trouble=str(error))
+        age_s = 0.0 if since is None else self.clock() - since
+        return View(chain, age_s, batches, self.intake.trouble)
+
+
+@contextlib.contextmanager
+def _alone(config: Config) -> Iterator[None]:
+    """Keep a second process off the operator's key for as long as this lasts; raises ConfigError."""
+    try:
+        folder = os.open(config.operator_keystore, os.O_RDONLY)
+    except OSError as error:
+        raise ConfigError(f"The keystore {config.operator_keystore} cannot be read: {error.strerror}.") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigError(
+            f"Another bridge is using the key in {config.operator_keystore}: stop it, or give this one a key of its own."
+        ) from error
+    finally:
+        os.close(folder)
+
+
+async def _archive(config: Config, store: Store) -> None:
+    """Move what is old out of the way, once an hour, into a file for each month."""
+    while True:
+        before = time.time() - config.retention_days * DAY_S
+        month = time.strftime("%Y-%m", time.gmtime(before))
+        try:
+            if moved := store.archive(config.database.with_name(f"archive-{month}.sqlite"), before=before):
+                log.info("archived batches=%d month=%s", moved, month)
+        except StoreError as error:
+            log.error("not_archived reason=%s", error)  # noqa: TRY400 - the reason is all there is to say
+        await asyncio.sleep(ARCHIVE_S)
+
+
+async def _close_slots(
+    config: Config, store: Store, stored: asyncio.Event, tell: Callable[[Iterable[Reading]], None]
+) -> None:
+    gate = Gate(
+        # Who only takes the fee may have nothing to say.
+        actors=frozenset(config.actors) - {config.rules.fee_account},
+        slot_s=config.slot_s,
+        grace_s=config.grace_s,
+        lead_s=config.lead_s,
+        simulated=config.clock is Clock.SIMULATED,
+    )
     while True:
         stored.clear()
         try:
-            settled = close_due_slots(
-                store, actors=len(config.actors), grid=config.grid, grace_s=config.grace_s, now=time.time()
-            )
-            for slot in settled:
-                receiver.notify_settled(slot)
+            settled = close_due_slots(store, gate, config.rules, now=time.time())
+            settled += settle_late_readings(store, config.rules)
+            if settled:
+                tell(settled)
         except StoreError as error:
             log.error("slots_not_closed reason=%s", error)  # noqa: TRY400 - the reason is all there is to say
+        await asyncio.sleep(min(GATE_PAUSE_S, config.poll_s))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stored.wait(), config.poll_s)
 
@@ -104,31 +269,3 @@ async def _settle(config: Config, settlement: Settlement) -> None:
                 log.warning("not_settling reason=%s", error)
             trouble = str(error)
         await asyncio.sleep(config.poll_s)
-
-
-def _secrets(config: Config) -> Mapping[str, bytes] | None:
-    if config.source_keys is None:
-        log.warning("UNAUTHENTICATED: source_keys is null, so anyone who reaches this port can trade for every actor")
-        return None
-    secrets = read_source_keys(config.source_keys)
-    missing = sorted(config.actors.keys() - secrets.keys())
-    if missing:
-        raise ConfigError(f"{config.source_keys} has no secret for {', '.join(missing)}.")
-    return secrets
-
-
-def _socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        sock.setblocking(False)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"UDP {host}:{port} cannot be used: {error.strerror}") from error
-    return sock
-
-
-# What ends the service with one sentence instead of a traceback.
-FATAL = (ConfigError, StoreError, MismatchError, OSError)

@@ -10,7 +10,9 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["ACTORS", "BATTERY_CAPACITY_WH", "START", "DataSet", "Offer", "State", "data_set"]
+from energy_bridge.model import Offer
+
+__all__ = ["ACTORS", "BATTERY_CAPACITY_WH", "START", "State", "data_set"]
 
 ACTORS = ("load", "pv", "chp", "battery", "grid")
 
@@ -40,18 +42,7 @@ class State:
 START = State(charge_wh=BATTERY_CAPACITY_WH // 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What an actor says about a slot: energy provided (positive) or needed (negative), and its price."""
-
-    energy_wh: int
-    price_wei_per_wh: int
-
-
-DataSet = dict[str, Offer]
-
-
-def data_set(slot: int, state: State, *, seed: int, slot_s: int) -> tuple[DataSet, State]:
+def data_set(slot: int, state: State, *, seed: int, slot_s: int) -> tuple[list[Offer], State]:
     """All actors' offers for a slot, and the state after it; the energies add up to zero."""
     day, second = divmod(slot * slot_s, 86400)
     hour = second / 3600
@@ -67,13 +58,13 @@ def data_set(slot: int, state: State, *, seed: int, slot_s: int) -> tuple[DataSe
     surplus_wh = load_wh + pv_wh + chp_wh
     battery_wh = _battery(surplus_wh, state, limit_wh=round(BATTERY_KW * slot_s / 3.6))
     grid_price = GRID_PRICE + round(GRID_PRICE_SWING * math.sin((hour - 13) / 24 * math.tau))
-    offers = {
-        "load": Offer(load_wh, LOAD_PRICE),
-        "pv": Offer(pv_wh, PV_PRICE),
-        "chp": Offer(chp_wh, CHP_PRICE),
-        "battery": Offer(battery_wh, BATTERY_SELLS_AT if battery_wh > 0 else BATTERY_BUYS_AT),
-        "grid": Offer(-surplus_wh - battery_wh, grid_price // _GWEI_PER_WH * _GWEI_PER_WH),
-    }
+    offers = [
+        Offer("load", load_wh, LOAD_PRICE),
+        Offer("pv", pv_wh, PV_PRICE),
+        Offer("chp", chp_wh, CHP_PRICE),
+        Offer("battery", battery_wh, BATTERY_SELLS_AT if battery_wh > 0 else BATTERY_BUYS_AT),
+        Offer("grid", -surplus_wh - battery_wh, grid_price // _GWEI_PER_WH * _GWEI_PER_WH),
+    ]
     return offers, State(state.charge_wh - battery_wh)
 
 

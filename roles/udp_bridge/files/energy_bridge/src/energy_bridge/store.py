@@ -1,69 +1,43 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bridge's memory: one SQLite file, durable before anyone is told anything (WAL, synchronous FULL).
+"""The bridge's memory: one SQLite file, in which every acknowledged reading and every signed transaction stands.
 
-Every method that writes is one transaction: it happened entirely, or not at all. Every method may raise StoreError.
+WAL with synchronous FULL: what a commit holds survives a power cut. Every commit has a name, for the tests that
+interrupt the bridge before and after each of them.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from energy_bridge.model import BatchState, Fate, Reading, Trade
+from energy_bridge.model import UNMINED, BatchState, Fate, Reading, Trade
+from energy_bridge.schema import ARCHIVE_SCHEMA, SCHEMA, SCHEMA_VERSION, migrations
 
-__all__ = ["Batch", "Standing", "Store", "StoreError", "Stored"]
+__all__ = ["Attempt", "Batch", "Closing", "OpenSlot", "Standing", "Store", "StoreError", "Stored", "nowhere"]
 
-SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE batches (
-    id INTEGER PRIMARY KEY,
-    state TEXT NOT NULL,
-    seq INTEGER UNIQUE,            -- the contract's number; a refused batch gives it back
-    nonce INTEGER UNIQUE,          -- of the last signed transaction
-    raw BLOB,                      -- that transaction, stored before it is sent
-    hash TEXT,
-    block INTEGER,                 -- where it was last seen
-    reason TEXT
-);
-CREATE TABLE slots (
-    slot INTEGER PRIMARY KEY,
-    first_at REAL NOT NULL,        -- seconds since the epoch, the bridge's clock
-    closed_at REAL,
-    batch INTEGER REFERENCES batches
-);
-CREATE INDEX slots_open ON slots (slot) WHERE closed_at IS NULL;
-CREATE INDEX slots_by_batch ON slots (batch);
-CREATE TABLE readings (
-    source TEXT NOT NULL,
-    boot INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    digest BLOB NOT NULL,          -- SHA-256 of the datagram
-    received_at REAL NOT NULL,     -- seconds since the epoch, the bridge's clock
-    time REAL NOT NULL,            -- the same, the source's clock
-    slot INTEGER NOT NULL REFERENCES slots,
-    energy_wh INTEGER NOT NULL,
-    price_wei_per_wh INTEGER NOT NULL,
-    fate TEXT NOT NULL,
-    PRIMARY KEY (source, boot, seq)
-) WITHOUT ROWID;
-CREATE INDEX readings_by_slot ON readings (slot, source);
-CREATE TABLE trades (
-    slot INTEGER NOT NULL REFERENCES slots,
-    position INTEGER NOT NULL,
-    seller TEXT NOT NULL,
-    buyer TEXT NOT NULL,
-    energy_wh INTEGER NOT NULL,
-    price_wei_per_wh INTEGER NOT NULL,
-    PRIMARY KEY (slot, position)
-) WITHOUT ROWID;
-"""
-_READING = "source, boot, seq, time, slot, energy_wh, price_wei_per_wh"
-_BATCH = "id, state, seq, nonce, raw, hash, block, reason"
+_READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
+_BATCH = "id, state, seq, hash, block, block_hash, reason"
+_TRADE = "seller, buyer, energy_wh, price_wei_per_wh, slot, imbalance"
+_IN_ORDER = "ORDER BY source, boot, seq"
+# What goes to an archive, by table: first what others refer to. `moved` has the ids of the batches.
+_MOVED = {
+    "batches": "id IN moved",
+    "attempts": "batch IN moved",
+    "trades": "batch IN moved",
+    "readings": "batch IN moved OR (batch IS NULL AND fate NOT IN ('open', 'late') AND received_at < :before"
+    " AND slot NOT IN (SELECT slot FROM trades WHERE batch IS NULL))",
+}
+_BASELINES = (
+    "INSERT OR REPLACE INTO baselines SELECT slot, source, wh FROM ("  # noqa: S608
+    " SELECT slot, source, wh, row_number() OVER (PARTITION BY slot, source ORDER BY boot DESC, seq DESC) AS place"
+    f" FROM readings WHERE wh IS NOT NULL AND ({_MOVED['readings']})) WHERE place = 1"
+)
 
 
 class StoreError(Exception):
@@ -72,266 +46,132 @@ class StoreError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What adding one datagram came to: is it new, and are its bytes those that stand under its key?"""
+    """What adding one datagram came to: is it new, are its bytes those that stand under its key, and its fate."""
 
     new: bool
     same: bool
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlot:
+    """A slot that waits for its gate: when its first reading came (s since the epoch), and who reported."""
+
+    slot: int
+    first_at: float
+    sources: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a slot's clearing came to; counted maps the key (source, boot, seq) of each reading to its whole Wh."""
+
+    counted: Mapping[tuple[str, int, int], int]
+    trades: Sequence[Trade]
+    missing: Sequence[str]
+    refusal: str | None
+    carries_nwh: Mapping[str, int]
+    charges_wh: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The settlement of one slot as it stands; None for what is not known yet."""
+    """A batch as it stands; None for what is not known yet. hash, block and block_hash are where it was last seen."""
 
     id: int
     state: BatchState
     seq: int | None
-    nonce: int | None
-    raw: bytes | None
     hash: str | None
     block: int | None
+    block_hash: str | None
     reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """A signed transaction of a batch."""
+
+    hash: str
+    nonce: int
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """Where one reading stands: its own fate, and its batch's state once the slot is closed."""
+    """Where one reading stands: its fate, the batch that rests on it, what its source trades there, what not and why.
+
+    settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
+    """
 
     slot: int
     fate: Fate
-    state: BatchState | None
-    transaction: str | None
+    batch: Batch | None
+    traded_wh: int
+    refused_wh: int
     reason: str | None
+    settled: bool
+
+
+def _trade(row: Sequence[Any]) -> Trade:
+    return Trade(row[0], row[1], row[2], row[3], row[4], imbalance=bool(row[5]))
+
+
+def nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
+    """Do nothing at this point."""
 
 
 class Store:
-    """An open database. Not for use by several threads."""
+    """An open database. Each thread needs one of its own."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Open the database, made first if it is missing; raises StoreError."""
+    def __init__(self, path: Path, *, read_only: bool = False, at: Callable[[str], None] = nowhere) -> None:
+        """Open the database, made or brought to this schema first; raises StoreError.
+
+        at is called with "NAME before" and "NAME after" around each commit.
+        """
+        self._at = at
         mode = "ro" if read_only else "rwc"
         try:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("PRAGMA busy_timeout = 10000")
             if not read_only:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
+                # A page that many commits change goes from the WAL to its place once for all of them.
+                self._db.execute("PRAGMA cache_size = -16000")
+                self._db.execute("PRAGMA wal_autocheckpoint = 8000")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0 and not read_only:
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-                version = SCHEMA_VERSION
+            if version != SCHEMA_VERSION and not read_only:
+                version = self._bring_up_to_date()
+            self._db.execute("PRAGMA foreign_keys = ON")
         except sqlite3.Error as error:
             raise StoreError(f"the database {path} cannot be opened: {error}") from error
         if version != SCHEMA_VERSION:
             raise StoreError(f"the database {path} has schema {version}, and this bridge knows {SCHEMA_VERSION}")
 
+    def _bring_up_to_date(self) -> int:
+        with self.commit("migrate"):  # asked again inside: another process may have been faster
+            version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            if version > SCHEMA_VERSION:
+                return version
+            for statement in SCHEMA if version == 0 else migrations(version):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return SCHEMA_VERSION
+
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         self._db.close()
 
-    def belongs_to(self, name: str, value: str) -> str:
-        """What the database was first used with under this name; a new one remembers the value given."""
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
-            row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return str(row[0])
-
-    # ------------------------------------------------------------ readings
-
-    def add(self, received: Sequence[tuple[Reading, bytes]], now: float) -> list[Stored]:
-        """Store readings, each with its datagram's digest; durable when this returns, nothing stored when it raises."""
-        with self._transaction():
-            return [self._add(reading, digest, now) for reading, digest in received]
-
-    def _add(self, reading: Reading, digest: bytes, now: float) -> Stored:
-        key = (reading.source, reading.boot, reading.seq)
-        row = self._db.execute("SELECT digest FROM readings WHERE source = ? AND boot = ? AND seq = ?", key).fetchone()
-        if row is not None:
-            return Stored(new=False, same=row[0] == digest)
-        self._db.execute("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", (reading.slot, now))
-        closed = self._db.execute("SELECT closed_at FROM slots WHERE slot = ?", (reading.slot,)).fetchone()[0]
-        self._db.execute(
-            f"INSERT INTO readings ({_READING}, digest, received_at, fate) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (
-                *key,
-                reading.time,
-                reading.slot,
-                reading.energy_wh,
-                reading.price_wei_per_wh,
-                digest,
-                now,
-                Fate.OPEN if closed is None else Fate.LATE,
-            ),
-        )
-        return Stored(new=True, same=True)
-
-    def standing(self, source: str, boot: int, seq: int) -> Standing:
-        """Where the reading with this key stands; it has to be stored."""
-        rows = self._read(
-            "SELECT slot, fate, state, hash, reason FROM readings JOIN slots USING (slot)"
-            " LEFT JOIN batches ON batches.id = batch WHERE source = ? AND boot = ? AND readings.seq = ?",
-            (source, boot, seq),
-        )
-        slot, fate, state, transaction, reason = rows[0]
-        return Standing(slot, Fate(fate), state and BatchState(state), transaction, reason)
-
-    # --------------------------------------------------------------- slots
-
-    def due_slots(self, *, actors: int, opened_before: float) -> list[int]:
-        """The open slots for which that many sources reported, or that opened long enough ago; in order."""
-        rows = self._read(
-            "SELECT slot FROM slots WHERE closed_at IS NULL AND (first_at <= ? OR"
-            " (SELECT count(DISTINCT source) FROM readings WHERE readings.slot = slots.slot) >= ?) ORDER BY slot",
-            (opened_before, actors),
-        )
-        return [slot for (slot,) in rows]
-
-    def readings(self, slot: int, fate: Fate) -> list[Reading]:
-        """A slot's readings of that fate, ordered by key."""
-        rows = self._read(
-            f"SELECT {_READING} FROM readings WHERE slot = ? AND fate = ? ORDER BY source, boot, seq",  # noqa: S608
-            (slot, fate),
-        )
-        return [Reading(*row) for row in rows]
-
-    def last_price(self, source: str, slot: int) -> int | None:
-        """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
-        rows = self._read(
-            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
-            " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
-            (source, slot),
-        )
-        return int(rows[0][0]) if rows else None
-
-    def close_slot(
-        self, slot: int, counted: Iterable[Reading], trades: Sequence[Trade], now: float, *, refusal: str | None = None
-    ) -> BatchState:
-        """Close a slot with its trades as one batch: final at once without trades, REFUSED when a refusal says why."""
-        state = BatchState.REFUSED if refusal else BatchState.BATCHED if trades else BatchState.FINAL
-        with self._transaction():
-            batch = self._db.execute("INSERT INTO batches (state, reason) VALUES (?, ?)", (state, refusal)).lastrowid
-            self._db.execute("UPDATE slots SET closed_at = ?, batch = ? WHERE slot = ?", (now, batch, slot))
-            self._db.execute("UPDATE readings SET fate = ? WHERE slot = ?", (Fate.SUPERSEDED, slot))
-            self._db.executemany(
-                "UPDATE readings SET fate = ? WHERE source = ? AND boot = ? AND seq = ?",
-                [(Fate.COUNTED, reading.source, reading.boot, reading.seq) for reading in counted],
-            )
-            self._db.executemany(
-                "INSERT INTO trades VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (slot, position, trade.seller, trade.buyer, trade.energy_wh, trade.price_wei_per_wh)
-                    for position, trade in enumerate(trades)
-                ],
-            )
-        return state
-
-    # ------------------------------------------------------------- batches
-
-    def batches(self, *states: BatchState) -> list[Batch]:
-        """The batches in these states, oldest first."""
-        marks = ", ".join("?" * len(states))
-        rows = self._read(f"SELECT {_BATCH} FROM batches WHERE state IN ({marks}) ORDER BY id", states)  # noqa: S608
-        return [Batch(row[0], BatchState(row[1]), *row[2:]) for row in rows]
-
-    def slots_of(self, batch: int) -> list[int]:
-        """The slots that a batch settles."""
-        return [slot for (slot,) in self._read("SELECT slot FROM slots WHERE batch = ? ORDER BY slot", (batch,))]
-
-    def trades(self, batch: int) -> list[Trade]:
-        """A batch's trades, in the order in which they were cleared."""
-        rows = self._read(
-            "SELECT seller, buyer, energy_wh, price_wei_per_wh, slot FROM trades JOIN slots USING (slot)"
-            " WHERE batch = ? ORDER BY slot, position",
-            (batch,),
-        )
-        return [Trade(*row) for row in rows]
-
-    def digests(self, batch: int) -> list[bytes]:
-        """SHA-256 of the datagrams that a batch was cleared from, in the order of the readings' keys."""
-        rows = self._read(
-            "SELECT digest FROM readings JOIN slots USING (slot) WHERE batch = ? AND fate = ?"
-            " ORDER BY source, boot, seq",
-            (batch, Fate.COUNTED),
-        )
-        return [digest for (digest,) in rows]
-
-    def next_seq(self) -> int:
-        """The sequence number after the last one that a signed batch holds."""
-        return int(self._read("SELECT coalesce(max(seq) + 1, 0) FROM batches")[0][0])
-
-    def next_nonce(self) -> int:
-        """The nonce after the last one that was ever signed."""
-        return int(self._read("SELECT coalesce(max(nonce) + 1, 0) FROM batches")[0][0])
-
-    def signed(self, batch: int, *, seq: int, nonce: int, raw: bytes, transaction: str) -> None:
-        """BATCHED → SIGNED: the transaction is durable, and may be sent from now on."""
-        self._update(batch, BatchState.SIGNED, seq=seq, nonce=nonce, raw=raw, hash=transaction)
-
-    def sent(self, batch: int) -> None:
-        """To SENT: a node has the transaction, no block that we know of does."""
-        self._update(batch, BatchState.SENT, block=None)
-
-    def mined(self, batch: int, *, block: int, succeeded: bool) -> None:
-        """To MINED, or to REVERTED when the contract refused it in that block."""
-        self._update(batch, BatchState.MINED if succeeded else BatchState.REVERTED, block=block)
-
-    def final(self, batch: int) -> None:
-        """MINED → FINAL."""
-        self._update(batch, BatchState.FINAL)
-
-    def again(self, batch: int) -> None:
-        """REVERTED → BATCHED: its nonce is spent (and stays, so that no other gets it), its sequence number is not."""
-        self._update(batch, BatchState.BATCHED, seq=None, raw=None, hash=None, block=None)
-
-    def refused(self, batch: int, reason: str) -> None:
-        """BATCHED → REFUSED: the contract would revert, and says why."""
-        self._update(batch, BatchState.REFUSED, reason=reason)
-
-    def _update(self, batch: int, state: BatchState, **columns: Any) -> None:
-        names = ", ".join(f"{name} = ?" for name in ("state", *columns))
-        with self._transaction():
-            self._db.execute(f"UPDATE batches SET {names} WHERE id = ?", (state, *columns.values(), batch))  # noqa: S608
-
-    # -------------------------------------------------------------- status
-
-    def status(self) -> dict[str, Any]:
-        """Figures for people and programs; next_slot is the first slot after all used ones, None while none is."""
-
-        def count(query: str) -> int:
-            return int(self._read(query)[0][0])
-
-        fates = dict(self._read("SELECT fate, count(*) FROM readings GROUP BY fate"))
-        states = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
-        used = self._read("SELECT max(slot) FROM slots")[0][0]
-        return {
-            "readings": {"stored": sum(fates.values()), **{fate.value: fates.get(fate, 0) for fate in Fate}},
-            "slots": {
-                "open": count("SELECT count(*) FROM slots WHERE closed_at IS NULL"),
-                "closed": count("SELECT count(*) FROM slots WHERE closed_at IS NOT NULL"),
-            },
-            "trades": {
-                "made": count("SELECT count(*) FROM trades"),
-                "settled": count(
-                    "SELECT count(*) FROM trades JOIN slots USING (slot) JOIN batches ON batches.id = batch"
-                    " WHERE state = 'FINAL'"
-                ),
-            },
-            "batches": {state.value: states.get(state, 0) for state in BatchState},
-            "next_slot": None if used is None else used + 1,
-        }
-
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of a query outside of a transaction."""
-        try:
-            return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"the database cannot be read: {error}") from error
-
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def commit(self, name: str) -> Iterator[None]:
+        """Make one durable step of what is done inside, or nothing; one inside another belongs to the outer one."""
+        if self._db.in_transaction:
+            yield
+            return
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield
+            self._at(f"{name} before")
             self._db.execute("COMMIT")
         except BaseException as error:
             if self._db.in_transaction:
@@ -339,3 +179,469 @@ class Store:
             if isinstance(error, sqlite3.Error):
                 raise StoreError(f"the database cannot be written: {error}") from error
             raise
+        self._at(f"{name} after")
+
+    def belongs_to(self, name: str, value: str) -> str:
+        """What the database was first used with under this name; a new one remembers the value given."""
+        with self.commit("belong"):
+            self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, value))
+            return str(self._one("SELECT value FROM meta WHERE name = ?", (name,)))
+
+    # ------------------------------------------------------------ readings
+
+    def add(self, received: Sequence[tuple[Reading, bytes]], now: float) -> list[Stored]:
+        """Store readings, each with its datagram's digest; durable when this returns, nothing stored when it raises."""
+        if not received:
+            return []
+        with self.commit("insert"):
+            new = self._new_of(received, now)
+            return [self._add(reading, digest, now, new[reading.slot]) for reading, digest in received]
+
+    def _new_of(self, received: Iterable[tuple[Reading, bytes]], now: float) -> dict[int, Stored]:
+        """What adding a new reading comes to, by its slot."""
+        slots = {reading.slot for reading, _ in received}
+        self._db.executemany("INSERT OR IGNORE INTO slots (slot, first_at) VALUES (?, ?)", [(s, now) for s in slots])
+        closed = {slot: self._one("SELECT closed_at IS NOT NULL FROM slots WHERE slot = ?", (slot,)) for slot in slots}
+        return {slot: Stored(True, True, Fate.LATE if closed[slot] else Fate.OPEN) for slot in slots}
+
+    def _add(self, reading: Reading, digest: bytes, now: float, new: Stored) -> Stored:
+        added = self._db.execute(
+            f"INSERT OR IGNORE INTO readings ({_READING}, digest, received_at, fate)"  # noqa: S608
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                reading.source,
+                reading.boot,
+                reading.seq,
+                reading.time,
+                reading.slot,
+                reading.energy_nwh,
+                reading.price_wei_per_wh,
+                digest,
+                now,
+                new.fate,
+            ),
+        ).rowcount
+        if added:
+            return new
+        known = self._db.execute(
+            "SELECT digest, fate FROM readings WHERE source = ? AND boot = ? AND seq = ?",
+            (reading.source, reading.boot, reading.seq),
+        ).fetchone()
+        return Stored(new=False, same=known[0] == digest, fate=Fate(known[1]))
+
+    def standing(self, source: str, boot: int, seq: int) -> Standing | None:
+        """Where the reading with this key stands; None when it is not stored."""
+        key = (source, boot, seq)
+        rows = self._read(
+            "SELECT slot, fate, batch, refusal, traded FROM readings JOIN slots USING (slot)"
+            " WHERE source = ? AND boot = ? AND seq = ?",
+            key,
+        )
+        if not rows:
+            return None
+        slot, fate, number, refusal, traded = rows[0]
+        if number is None:
+            waits = traded if fate == Fate.COUNTED else fate != Fate.IMBALANCE or self._waits(key)
+            return Standing(slot, Fate(fate), None, 0, 0, refusal, settled=not waits and refusal is None)
+        (batch,) = self._batches("WHERE id = ?", (number,))
+        all_wh, refused_wh, reason = self._read(
+            "SELECT coalesce(sum(energy_wh), 0), coalesce(sum(energy_wh) FILTER (WHERE reason IS NOT NULL), 0),"
+            " min(reason) FROM trades WHERE batch = ? AND slot = ? AND ? IN (seller, buyer)",
+            (number, slot, source),
+        )[0]
+        return Standing(
+            slot,
+            Fate(fate),
+            batch,
+            all_wh - refused_wh,
+            refused_wh,
+            reason or batch.reason,
+            settled=batch.state is BatchState.FINAL,
+        )
+
+    def _waits(self, key: tuple[str, int, int]) -> bool:
+        """Is an imbalance of this reading in no batch yet?"""
+        query = "SELECT 1 FROM trades WHERE batch IS NULL AND source = ? AND boot = ? AND reading_seq = ?"
+        return self._one(query, key) is not None
+
+    def last_price(self, source: str, slot: int) -> int | None:
+        """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
+        price: int | None = self._one(
+            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
+            " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
+            (source, slot),
+        )
+        return price
+
+    # --------------------------------------------------------------- slots
+
+    def open_slots(self) -> list[OpenSlot]:
+        """The slots that are not closed, in order."""
+        rows = self._read(
+            "SELECT slot, first_at, source FROM slots LEFT JOIN readings USING (slot) WHERE closed_at IS NULL"
+            " GROUP BY slot, source ORDER BY slot"
+        )
+        slots: dict[tuple[int, float], set[str]] = {}
+        for slot, first_at, source in rows:
+            slots.setdefault((slot, first_at), set()).add(source)
+        return [OpenSlot(slot, first_at, frozenset(sources)) for (slot, first_at), sources in slots.items()]
+
+    def readings(self, slot: int, fate: Fate) -> list[Reading]:
+        """A slot's readings of that fate, ordered by key."""
+        rows = self._read(f"SELECT {_READING} FROM readings WHERE slot = ? AND fate = ? {_IN_ORDER}", (slot, fate))  # noqa: S608
+        return [Reading(*row) for row in rows]
+
+    def carries_nwh(self) -> dict[str, int]:
+        """What rounding to whole Wh has left of each source's energy so far."""
+        return dict(self._read("SELECT source, nwh FROM carries"))
+
+    def charges_wh(self) -> dict[str, int]:
+        """What is in each battery after all slots that are closed."""
+        return dict(self._read("SELECT actor, wh FROM charges"))
+
+    def close_slot(self, slot: int, closing: Closing, now: float) -> None:
+        """Close a slot: what was counted and traded, who was missing. Belongs into one commit with what it rests on."""
+        with self.commit("close"):
+            self._db.execute(
+                "UPDATE slots SET closed_at = ?, traded = ?, missing = ?, refusal = ? WHERE slot = ?",
+                (now, len(closing.trades), json.dumps(sorted(closing.missing)), closing.refusal, slot),
+            )
+            self._db.execute("UPDATE readings SET fate = ? WHERE slot = ?", (Fate.SUPERSEDED, slot))
+            self._count(closing.counted, Fate.COUNTED)
+            self._trade(closing.trades)
+            self._keep(closing.carries_nwh, closing.charges_wh)
+
+    def late_slots(self) -> list[int]:
+        """The closed slots with late readings of which nothing was made yet, in order."""
+        return [slot for (slot,) in self._read("SELECT DISTINCT slot FROM readings WHERE fate = 'late' ORDER BY slot")]
+
+    def counted(self, slot: int) -> dict[str, tuple[Reading, int]]:
+        """What a closed slot has of each source so far: the newest reading that counts, and its whole Wh."""
+        rows = self._read(
+            f"SELECT {_READING}, wh FROM readings WHERE slot = ? AND fate IN ('counted', 'imbalance')"  # noqa: S608
+            f" {_IN_ORDER}",
+            (slot,),
+        )
+        return {row[0]: (Reading(*row[:-1]), row[-1]) for row in rows}
+
+    def settle_late(
+        self,
+        late: Reading,
+        wh: int,
+        trades: Iterable[Trade],
+        *,
+        carries_nwh: Mapping[str, int],
+        charges_wh: Mapping[str, int],
+    ) -> None:
+        """Trade a late reading's difference: wh is what the source's energy in that slot comes to with it."""
+        with self.commit("imbalance"):
+            key = (late.source, late.boot, late.seq)
+            self._count({key: wh}, Fate.IMBALANCE)
+            self._trade(trades, key)
+            self._keep(carries_nwh, charges_wh)
+
+    def set_fate(self, reading: Reading, fate: Fate) -> None:
+        """Say what became of a reading."""
+        with self.commit("imbalance"):
+            self._db.execute(
+                "UPDATE readings SET fate = ? WHERE source = ? AND boot = ? AND seq = ?",
+                (fate, reading.source, reading.boot, reading.seq),
+            )
+
+    def _count(self, counted: Mapping[tuple[str, int, int], int], fate: Fate) -> None:
+        self._db.executemany(
+            "UPDATE readings SET fate = ?, wh = ? WHERE source = ? AND boot = ? AND seq = ?",
+            [(fate, wh, *key) for key, wh in counted.items()],
+        )
+
+    def _trade(
+        self, trades: Iterable[Trade], key: tuple[Any, ...] = (None, None, None), *, batch: int | None = None
+    ) -> None:
+        self._db.executemany(
+            f"INSERT INTO trades ({_TRADE}, source, boot, reading_seq, batch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            [(t.seller, t.buyer, t.energy_wh, t.price_wei_per_wh, t.slot, t.imbalance, *key, batch) for t in trades],
+        )
+
+    def _keep(self, carries_nwh: Mapping[str, int], charges_wh: Mapping[str, int]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO carries VALUES (?, ?)", carries_nwh.items())
+        self._db.executemany("INSERT OR REPLACE INTO charges VALUES (?, ?)", charges_wh.items())
+
+    # ------------------------------------------------------------- batches
+
+    def form_batch(self, *, slots_per_day: int, most_trades: int, now: float) -> int | None:
+        """Make a batch of the trades that wait longest and fit: whole slots of one day; None when none waits."""
+        with self.commit("batch"):
+            waiting = self._read(
+                "SELECT id, slot, source, boot, reading_seq FROM trades WHERE batch IS NULL ORDER BY id LIMIT ?",
+                (most_trades + 1,),
+            )
+            if not waiting:
+                return None
+            day = waiting[0][1] // slots_per_day
+            groups: dict[tuple[Any, ...], list[int]] = {}
+            for trade, *group in waiting:
+                if group[0] // slots_per_day == day:
+                    groups.setdefault(tuple(group), []).append(trade)
+            if len(waiting) > most_trades and len(groups) > 1:
+                groups.popitem()  # the rest of this one may not have been read
+            batch = self._db.execute(
+                "INSERT INTO batches (state, formed_at) VALUES (?, ?)", (BatchState.BATCHED, now)
+            ).lastrowid
+            for (slot, *key), trades in groups.items():
+                self._db.executemany("UPDATE trades SET batch = ? WHERE id = ?", [(batch, trade) for trade in trades])
+                self._rest(batch, slot, key)
+            return batch
+
+    def _rest(self, batch: int | None, slot: int, key: Sequence[Any]) -> None:
+        """Note on which readings the trades of a slot, or the imbalance of one reading, rest."""
+        if key[0] is None:
+            self._db.execute("UPDATE readings SET batch = ? WHERE slot = ? AND fate = ?", (batch, slot, Fate.COUNTED))
+        else:
+            self._db.execute("UPDATE readings SET batch = ? WHERE source = ? AND boot = ? AND seq = ?", (batch, *key))
+
+    def batches(self, *states: BatchState) -> list[Batch]:
+        """The batches in these states, in the order of their numbers and then of their making."""
+        marks = ", ".join("?" * len(states))
+        return self._batches(f"WHERE state IN ({marks}) ORDER BY seq IS NULL, seq, id", states)
+
+    def newest_final(self, count: int) -> list[Batch]:
+        """The final batches with the highest numbers, the highest first."""
+        return self._batches("WHERE state = ? ORDER BY seq DESC LIMIT ?", (BatchState.FINAL, count))
+
+    def first_seq(self) -> int:
+        """The lowest number that a batch here has, where others are in an archive; else 0."""
+        return int(self._one("SELECT min(seq) FROM batches") or 0) if self._floor("next_seq") else 0
+
+    def batch_at(self, seq: int) -> Batch | None:
+        """The batch that has this number."""
+        return next(iter(self._batches("WHERE seq = ?", (seq,))), None)
+
+    def _batches(self, condition: str, values: Sequence[Any]) -> list[Batch]:
+        rows = self._read(f"SELECT {_BATCH} FROM batches {condition}", values)  # noqa: S608
+        return [Batch(row[0], BatchState(row[1]), *row[2:]) for row in rows]
+
+    def attempts(self, batch: int) -> list[Attempt]:
+        """All transactions that were ever signed for a batch, the newest first."""
+        rows = self._read("SELECT hash, nonce, raw FROM attempts WHERE batch = ? ORDER BY id DESC", (batch,))
+        return [Attempt(*row) for row in rows]
+
+    def slots_of(self, batch: int) -> list[int]:
+        """The slots that a batch settles something of."""
+        return [
+            slot for (slot,) in self._read("SELECT DISTINCT slot FROM trades WHERE batch = ? ORDER BY slot", (batch,))
+        ]
+
+    def trades(self, batch: int) -> list[tuple[int, Trade]]:
+        """A batch's trades without those that were refused, each with its id, in the order in which they were made."""
+        rows = self._read(f"SELECT id, {_TRADE} FROM trades WHERE batch = ? AND reason IS NULL ORDER BY id", (batch,))  # noqa: S608
+        return [(trade, _trade(columns)) for trade, *columns in rows]
+
+    def readings_of(self, batch: int) -> list[tuple[Reading, bytes]]:
+        """The readings that a batch rests on, each with its datagram's digest, ordered by key."""
+        rows = self._read(f"SELECT {_READING}, digest FROM readings WHERE batch = ? {_IN_ORDER}", (batch,))  # noqa: S608
+        return [(Reading(*row[:-1]), row[-1]) for row in rows]
+
+    def next_seq(self) -> int:
+        """The sequence number after the last one that a signed batch holds."""
+        known = self._one("SELECT max(seq) + 1 FROM batches")
+        return max(int(known or 0), self._floor("next_seq"))
+
+    def next_nonce(self, operator: str) -> int:
+        """The nonce after the last one that was ever signed with this operator's key."""
+        # '' is the operator of what schema 1 signed.
+        known = self._one("SELECT max(nonce) + 1 FROM attempts WHERE operator IN (?, '')", (operator,))
+        return max(int(known or 0), self._floor(f"next_nonce {operator}"))
+
+    def _floor(self, name: str) -> int:
+        """A number that is known without the rows that it came from, which are in an archive or lost."""
+        return int(self._one("SELECT value FROM meta WHERE name = ?", (name,)) or 0)
+
+    def _keep_floors(self, next_seq: int, next_nonces: Mapping[str, int]) -> None:
+        floors = {"next_seq": next_seq} | {f"next_nonce {operator}": nonce for operator, nonce in next_nonces.items()}
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [(k, str(v)) for k, v in floors.items()])
+
+    def signed(self, batch: int, attempt: Attempt, *, seq: int, operator: str, now: float) -> None:
+        """To SIGNED: the transaction is durable, and may be sent from now on."""
+        with self.commit("sign"):
+            self._db.execute(
+                "INSERT INTO attempts (hash, batch, operator, nonce, raw, signed_at) VALUES (?, ?, ?, ?, ?, ?)",
+                (attempt.hash, batch, operator, attempt.nonce, attempt.raw, now),
+            )
+            self._update("sign", batch, BatchState.SIGNED, seq=seq)
+
+    def sent(self, batch: int) -> None:
+        """To SENT: a node has the transaction, no block that we know of does."""
+        self._update("sent", batch, BatchState.SENT, hash=None, block=None, block_hash=None)
+
+    def mined(self, batch: int, state: BatchState, *, transaction: str, block: int, block_hash: str) -> None:
+        """To MINED, or to REVERTED when the contract refused it in that block."""
+        self._update(state.lower(), batch, state, hash=transaction, block=block, block_hash=block_hash)
+
+    def final(self, batch: int) -> None:
+        """MINED → FINAL."""
+        self._update("final", batch, BatchState.FINAL)
+
+    def again(self, batch: int) -> None:
+        """REVERTED → BATCHED: its nonce is spent, its sequence number is not, and may be another one the next time."""
+        self._update("again", batch, BatchState.BATCHED, seq=None, hash=None, block=None, block_hash=None)
+
+    def refuse(self, batch: int, trades: Collection[int], reason: str) -> None:
+        """Take trades (ids) out of a batch that is not signed; one that has none left is REFUSED."""
+        with self.commit("refuse"):
+            self._db.executemany("UPDATE trades SET reason = ? WHERE id = ?", [(reason, trade) for trade in trades])
+            if not self.trades(batch):
+                self._update("refuse", batch, BatchState.REFUSED, reason=reason)
+
+    def _update(self, name: str, batch: int, state: BatchState, **columns: Any) -> None:
+        names = ", ".join(f"{column} = ?" for column in ("state", *columns))
+        with self.commit(name):
+            self._db.execute(f"UPDATE batches SET {names} WHERE id = ?", (state, *columns.values(), batch))  # noqa: S608
+
+    # ------------------------------------------------- copies of the whole
+
+    def rebuild(
+        self, settled: Iterable[tuple[Batch, Sequence[Trade]]], *, next_seq: int, operator: str, next_nonce: int
+    ) -> None:
+        """Fill an empty database with what the chain says was settled: batches and their trades; raises StoreError.
+
+        The slots are closed. A reading that is sent again for one of them stands against what its source traded there.
+        """
+        with self.commit("rebuild"):
+            if self._one("SELECT count(*) FROM slots"):
+                raise StoreError("the database is not empty: a rebuild fills a new one")
+            for batch, trades in settled:
+                columns = (batch.id, batch.state, batch.seq, batch.hash, batch.block, batch.block_hash)
+                self._db.execute(
+                    "INSERT INTO batches (id, state, seq, hash, block, block_hash, formed_at)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    columns,
+                )
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO slots (slot, first_at, closed_at, traded, missing)"
+                    " VALUES (?, 0, 0, 1, '[]')",
+                    [(trade.slot,) for trade in trades],
+                )
+                self._trade(trades, batch=batch.id)
+            self._db.execute(
+                "INSERT INTO baselines SELECT slot, actor, sum(wh) FROM ("
+                " SELECT slot, seller AS actor, energy_wh AS wh FROM trades"
+                " UNION ALL SELECT slot, buyer, -energy_wh FROM trades) GROUP BY slot, actor"
+            )
+            self._keep_floors(next_seq, {operator: next_nonce})
+
+    def baseline_wh(self, slot: int, actor: str) -> int:
+        """What an actor provided (positive) or needed in a slot that is known from the chain alone; else 0."""
+        return int(self._one("SELECT wh FROM baselines WHERE slot = ? AND actor = ?", (slot, actor)) or 0)
+
+    def backup(self, path: Path) -> None:
+        """Write a consistent copy to a new file while everything goes on; raises StoreError."""
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.unlink(missing_ok=True)
+            with closing(sqlite3.connect(part)) as copy:
+                self._db.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+            self._at("backup before")
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.rename(path)
+            self._at("backup after")
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the backup {path} cannot be written: {error}") from error
+
+    def archive(self, path: Path, *, before: float) -> int:
+        """Move the batches that were made before a time (s since the epoch) and are final, with all they rest on.
+
+        The other database is made where it is missing. Rows are copied first and deleted then: what is interrupted
+        between is ended the next time. Returns how many batches were moved. A slot itself stays, with what it has of
+        each actor, so that a reading that comes for it even later still stands against that.
+        """
+        try:
+            self._db.execute("ATTACH ? AS archive", (str(path),))
+        except sqlite3.Error as error:
+            raise StoreError(f"the archive {path} cannot be opened: {error}") from error
+        try:
+            values = {"before": before}
+            with self.commit("archive copy"):
+                for statement in ARCHIVE_SCHEMA:
+                    self._db.execute(statement)
+                self._db.execute("CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY)")
+                self._db.execute("DELETE FROM moved")
+                ended = "SELECT id FROM batches WHERE state IN ('FINAL', 'REFUSED') AND formed_at < :before"
+                self._db.execute(f"INSERT INTO moved {ended}", values)
+                for table, condition in _MOVED.items():
+                    copy = f"INSERT OR IGNORE INTO archive.{table} SELECT * FROM {table} WHERE {condition}"  # noqa: S608
+                    self._db.execute(copy, values)
+            with self.commit("archive"):
+                self._keep_floors(self.next_seq(), self._next_nonces())
+                self._db.execute(_BASELINES, values)
+                for table, condition in reversed(_MOVED.items()):
+                    self._db.execute(f"DELETE FROM {table} WHERE {condition}", values)  # noqa: S608
+                return int(self._one("SELECT count(*) FROM moved"))
+        finally:
+            self._db.execute("DETACH archive")
+
+    def _next_nonces(self) -> dict[str, int]:
+        return {name: self.next_nonce(name) for (name,) in self._read("SELECT DISTINCT operator FROM attempts")}
+
+    # -------------------------------------------------------------- status
+
+    def status(self) -> dict[str, Any]:
+        """Figures for people and programs; next_slot is the first slot after all used ones, None while none is."""
+        fates = dict(self._read("SELECT fate, count(*) FROM readings GROUP BY fate"))
+        states = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
+        opened, closed, used = self._read("SELECT count(*) - count(closed_at), count(closed_at), max(slot) FROM slots")[
+            0
+        ]
+        made, refused, imbalances = self._read(
+            "SELECT count(*), count(reason), count(*) FILTER (WHERE imbalance) FROM trades"
+        )[0]
+        settled = self._one(
+            "SELECT count(*) FROM trades JOIN batches ON batches.id = batch"
+            " WHERE state = 'FINAL' AND trades.reason IS NULL"
+        )
+        return {
+            "readings": {"stored": sum(fates.values()), **{fate.value: fates.get(fate, 0) for fate in Fate}},
+            "slots": {"open": opened, "closed": closed},
+            "trades": {"made": made, "settled": settled, "refused": refused, "imbalances": imbalances},
+            "batches": {state.value: states.get(state, 0) for state in BatchState},
+            "next_slot": None if used is None else used + 1,
+        }
+
+    def table(self) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """All trades, with where they stand: the names of the columns, and the rows."""
+        columns = [*_TRADE.split(", "), "state", "batch_seq", "hash", "block", "refused_because"]
+        rows = self._read(
+            f"SELECT {_TRADE}, coalesce(state, 'WAITING'), batches.seq, hash, block, trades.reason"  # noqa: S608
+            " FROM trades LEFT JOIN batches ON batches.id = batch ORDER BY trades.id"
+        )
+        return columns, rows
+
+    def outbox_since(self) -> float | None:
+        """When the oldest trade that is not settled yet was made (s since the epoch); None when all are."""
+        since: float | None = self._one(
+            "SELECT min(closed_at) FROM slots WHERE slot IN (SELECT slot FROM trades WHERE batch IS NULL"
+            " UNION SELECT slot FROM trades WHERE batch IN"
+            " (SELECT id FROM batches WHERE state NOT IN ('FINAL', 'REFUSED')))"
+        )
+        return since
+
+    def batches_by_state(self) -> dict[BatchState, int]:
+        """How many batches are in each state."""
+        counts = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
+        return {state: counts.get(state, 0) for state in BatchState}
+
+    def unmined(self) -> int:
+        """How many signed batches are in no block that we know of."""
+        return len(self.batches(*UNMINED))
+
+    def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
+        rows = self._read(query, values)
+        return rows[0][0] if rows else None
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """All rows of a query."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the database cannot be read: {error}") from error

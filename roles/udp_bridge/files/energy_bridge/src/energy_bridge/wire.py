@@ -30,7 +30,7 @@ import hashlib
 import hmac
 import json
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, NoReturn
@@ -64,6 +64,8 @@ MAX_WHOLE = 2**53  # every whole number up to here is a double
 _NWH_PER_KWH = 10**12
 _WEI_PER_WH = 10**15  # in 1 ether per kWh, which is 10^18 wei per 10^3 Wh
 _EXACT = 10**15  # no two decimals of fifteen digits are the same double
+_MOST_NWH = UINT32_MAX * NWH_PER_WH
+_NUMBERS = frozenset((int, float))
 
 _LITTLE, _BIG = struct.Struct("<9d"), struct.Struct(">9d")
 _ORDERS = {struct.pack("<d", MAGIC): _LITTLE, struct.pack(">d", MAGIC): _BIG}
@@ -208,7 +210,9 @@ def _kwh(energy_nwh: int) -> float:
 
 
 def _write(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+    # Half of what json.dumps takes, which is made for more than one flat object.
+    members = [f'"{name}":{_WRITERS.get(type(value), json.dumps)(value)}' for name, value in document.items()]
+    return f"{{{','.join(members)}}}".encode()
 
 
 def _seal(body: bytes, key: bytes | None) -> bytes:
@@ -262,6 +266,7 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
+_WRITERS: Mapping[type, Callable[[Any], str]] = {int: int.__repr__, str: json.encoder.encode_basestring_ascii}
 _DECODER = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_without_doubles)
 
 
@@ -269,7 +274,7 @@ def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple
     """The reading, and is its energy or price rounded, here or when its slot is cleared?"""
     if _whole(document, "version", MAX_WHOLE) != VERSION:
         raise ValueError(f"version is not {VERSION}")
-    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH, UINT32_MAX * NWH_PER_WH)
+    energy_nwh, energy_rounded = _scaled(document, "energy_kwh", _NWH_PER_KWH, _MOST_NWH)
     price, price_rounded = _scaled(document, "price_ether_per_kwh", _WEI_PER_WH, INT64_MAX)
     reading = Reading(
         source=source,
@@ -289,21 +294,22 @@ def _reading(source: str, document: Mapping[str, Any], *, strict: bool) -> tuple
 
 
 def _number(document: Mapping[str, Any], name: str) -> int | float:
-    value = document.get(name)
-    if value is None:
-        raise ValueError(f"{name} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 - NaN is not
-        raise ValueError(f"{name} is not a number")
-    if abs(value) > INT64_MAX:
+    value: Any = document.get(name)
+    if type(value) not in _NUMBERS or value != value:  # noqa: PLR0124 - NaN is not
+        raise ValueError(f"{name} is missing" if value is None else f"{name} is not a number")
+    if not -INT64_MAX <= value <= INT64_MAX:
         raise ValueError(f"{name} is too large")
-    return value
+    return value  # type: ignore[no-any-return]
 
 
 def _whole(document: Mapping[str, Any], name: str, largest: int) -> int:
+    value = document.get(name)
+    if type(value) is int and 0 <= value <= largest:
+        return value
     value = _number(document, name)
-    if value % 1 or not 0 <= value <= largest:
+    if not 0 <= value <= largest or (whole := int(value)) != value:
         raise ValueError(f"{name} is not a whole number from 0 to {largest}")
-    return int(value)
+    return whole
 
 
 def _whole_or_none(value: Any) -> int | None:
