@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -92,6 +93,7 @@ class Senders:
         self._sockets = {name: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for name in keys}
         self._next_seq = dict.fromkeys(keys, 0)
         self._by_key: dict[tuple[str, int, int], Delivery] = {}
+        self._open: set[tuple[str, int, int]] = set()
         self._due: list[tuple[float, int, Delivery]] = []
         self._numbers = itertools.count()
         self._selector = selectors.DefaultSelector()
@@ -125,12 +127,16 @@ class Senders:
         delivery.datagram = body + hmac.digest(self._keys[source], body, hashlib.sha256)
         self.deliveries.append(delivery)
         self._by_key[source, self._boot, seq] = delivery
+        self._open.add((source, self._boot, seq))
         self._transmit(delivery)
         return delivery
 
     @property
     def all_ended(self) -> bool:
-        return all(delivery.ended for delivery in self.deliveries)
+        return not self._open
+
+    def _fewer_than(self, count: int) -> bool:
+        return len(self._open) < count
 
     def run(self, what: str, until: Callable[[], object], timeout_s: float) -> None:
         """Send and listen until that is so; fail saying what was waited for, and what is still open."""
@@ -138,6 +144,11 @@ class Senders:
         while not until():
             assert time.monotonic() < deadline, f"waited {timeout_s:.0f} s in vain: {what}; {self.summary()}"
             self.step()
+
+    def run_to_the_end(self, stalled_s: float) -> None:
+        """Send and listen until every reading's end is known; fail when none has become known for so long."""
+        while before := len(self._open):
+            self.run("one more has ended", partial(self._fewer_than, before), stalled_s)
 
     def run_for(self, seconds: float, each_step: Callable[[], object] = lambda: None) -> None:
         """Send and listen for that long."""
@@ -183,7 +194,10 @@ class Senders:
         assert hmac.compare_digest(mac, hmac.digest(self._keys[source], body, hashlib.sha256)), body
         answer = json.loads(body)
         assert answer["source"] == source, answer
-        self._by_key[source, answer["boot"], answer["seq"]].hear(answer, time.monotonic())
+        key = (source, answer["boot"], answer["seq"])
+        self._by_key[key].hear(answer, time.monotonic())
+        if self._by_key[key].ended:
+            self._open.discard(key)
 
 
 class Load:
