@@ -70,10 +70,14 @@ class Bridge:
 
     def start(self, point: str | None = None, nth: int = 1) -> None:
         """Start it; with a point, it dies there by itself."""
-        config = self.directory / "config.json"
-        config.write_text(json.dumps(self.config))
-        self.process = _processes().Process(target=_child, args=(self.directory, config, point, nth))
+        self.process = _processes().Process(target=_child, args=(self.directory, self.write(), point, nth))
         self.process.start()
+
+    def write(self) -> Path:
+        """Write config.json as it is now."""
+        path = self.directory / "config.json"
+        path.write_text(json.dumps(self.config))
+        return path
 
     @property
     def ended(self) -> bool:
@@ -97,14 +101,22 @@ class Bridge:
         return read_ledger(self.market, self.actors, slot_s=self.config["slot_s"])
 
 
-def make_bridge(directory: Path, chain: Chain, *, terms: Terms, url: str | None = None, **settings: Any) -> Bridge:
+def make_bridge(
+    directory: Path,
+    chain: Chain,
+    *,
+    terms: Terms,
+    url: str | None = None,
+    deposit_wei: int = DEPOSIT_WEI,
+    **settings: Any,
+) -> Bridge:
     """Deploy a market and write down a bridge for it; url is where its node answers, settings are of config.json."""
     operator = Account.create()
     keystore, password_file = directory / "operator/keystore", directory / "operator/password"
     write_keystore(operator, keystore, password_file)
     actors = {name: Account.create().address for name in KINDS}
     market = chain.market(
-        operator=operator.address, actors=actors, deposits_wei=dict.fromkeys(KINDS, DEPOSIT_WEI), terms=terms
+        operator=operator.address, actors=actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei), terms=terms
     )
     keys = {name: secrets.token_bytes(32) for name in KINDS}
     source_keys = directory / "source-keys.json"
@@ -113,17 +125,27 @@ def make_bridge(directory: Path, chain: Chain, *, terms: Terms, url: str | None 
     config = {
         "listen_host": "127.0.0.1",
         "listen_port": port,
+        "listen_allow": None,
+        "web_host": "127.0.0.1",
+        "web_port": None,
+        "clock": "simulated",
+        "accept_horizon_s": 172_800,
         "database": str(directory / "bridge.sqlite"),
         "rpc_url": url or chain.url,
         "chain_id": 1337,
+        "period_s": 1,
         "market": {"address": market.address, "abi": str(ARTIFACT)},
         "operator": {"keystore": str(keystore), "password_file": str(password_file)},
         "actors": {name: {"address": address, "kind": KINDS[name]} for name, address in actors.items()},
+        "clearing": {},
         "source_keys": str(source_keys),
         "slot_s": terms[0],
+        "lead_s": 0,
         "grace_s": 3,
+        "retention_days": 60,
         "confirmations": 2,
         "poll_s": 0.1,
+        "strict": False,
         **settings,
     }
     return Bridge(directory, market, operator.address, actors, keys, port, config)

@@ -11,31 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
 
 from energy_bridge import cli
-from energy_bridge.receiver import Receiver
-from energy_bridge.store import Store
-
-At = Callable[[str], None]
-
-# What each commit of the bridge is called, by the method that makes it.
-_COMMITS: dict[tuple[type, str], str] = {
-    (Store, "add"): "insert",
-    (Store, "close_slot"): "close",
-    (Store, "signed"): "sign",
-    (Store, "sent"): "sent",
-    (Store, "mined"): "mined",
-    (Store, "final"): "final",
-    (Store, "again"): "again",
-    (Store, "refused"): "refuse",
-    (Receiver, "notify_settled"): "notify",
-}
+from energy_bridge.store import nowhere
 
 
-def dying(point: str, nth: int) -> At:
+def dying(point: str, nth: int) -> Callable[[str], None]:
     """An at that lets this process die at its nth time at a point, without a word to anybody."""
     left = nth
 
@@ -50,26 +32,7 @@ def dying(point: str, nth: int) -> At:
 
 def run(config: Path, point: str | None = None, nth: int = 1) -> int:
     """Run the bridge and return its exit status, unless it died at the point."""
-    if point is not None:
-        _call_around_commits(dying(point, nth))
-    return cli.main(["run", "--config", str(config)])
-
-
-def _call_around_commits(at: At) -> None:
-    for (owner, name), commit in _COMMITS.items():
-        setattr(owner, name, _around(getattr(owner, name), commit, at))
-
-
-def _around(method: Callable[..., Any], commit: str, at: At) -> Callable[..., Any]:
-    @wraps(method)
-    def wrapped(*arguments: Any, **named: Any) -> Any:
-        called = "reverted" if named.get("succeeded") is False else commit
-        at(f"{called} before")
-        result = method(*arguments, **named)
-        at(f"{called} after")
-        return result
-
-    return wrapped
+    return cli.serve(config, nowhere if point is None else dying(point, nth))
 
 
 def main() -> int:
