@@ -125,6 +125,7 @@ def inventory(folder: Path, cache: Path) -> dict[str, Any]:
         "clique_network_dir": str(folder / "network"),
         "clique_build_cache_directory": str(cache),
         "clique_bridge_sources": [CONTROLLER],
+        "clique_clock": "simulated",
         "clique_period_s": 2,
     }
     here = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}

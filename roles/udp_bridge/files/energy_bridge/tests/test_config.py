@@ -13,9 +13,15 @@ from energy_bridge.config import ConfigError, parse_config, read_source_keys
 GOOD: dict[str, Any] = {
     "listen_host": "127.0.0.1",
     "listen_port": 30401,
+    "listen_allow": None,
+    "web_host": "127.0.0.1",
+    "web_port": 30402,
+    "clock": "wall",
+    "accept_horizon_s": 172_800,
     "database": "bridge.sqlite",
     "rpc_url": "http://127.0.0.1:30400",
     "chain_id": 1337,
+    "period_s": 5,
     "market": {"address": "0x" + "ab" * 20, "abi": "EnergyMarket.artifact.json"},
     "operator": {"keystore": "keystore", "password_file": "password"},
     "actors": {
@@ -26,7 +32,9 @@ GOOD: dict[str, Any] = {
     "clearing": {},
     "source_keys": "source-keys.json",
     "slot_s": 900,
+    "lead_s": 0,
     "grace_s": 30,
+    "retention_days": 60,
     "confirmations": 3,
     "poll_s": 1,
     "strict": False,
@@ -36,6 +44,9 @@ GOOD: dict[str, Any] = {
 def test_a_good_configuration() -> None:
     config = parse_config(GOOD)
     assert config.grid == "grid"
+    assert config.listen_allow == ()
+    assert parse_config({**GOOD, "listen_allow": ["192.0.2.7/24"]}).listen_allow == ("192.0.2.7/24",)
+    assert parse_config({**GOOD, "web_port": None}).web_port is None
     assert config.rules == Rules(grid="grid")
     assert config.source_keys == Path("source-keys.json")
     assert parse_config({**GOOD, "source_keys": None}).source_keys is None
@@ -64,6 +75,13 @@ def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: An
     [
         ("listen_port", 70000, "UDP port"),
         ("listen_port", True, "UDP port"),
+        ("listen_allow", ["192.0.2.0/33"], "networks"),
+        ("listen_allow", "192.0.2.0/24", "networks"),
+        ("listen_allow", [3221225984], "networks"),
+        ("web_port", -1, "TCP port"),
+        ("clock", "moon", "wall or simulated"),
+        ("accept_horizon_s", 0, "positive"),
+        ("period_s", 0, "block to block"),
         ("rpc_url", "geth.ipc", "http://"),
         ("chain_id", "1337", "positive whole number"),
         ("market", {"address": "0x12", "abi": "x"}, "0x…"),
@@ -75,6 +93,9 @@ def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: An
         ("actors", {**GOOD["actors"], "x": {**GOOD["actors"]["pv"], "kind": "Load"}}, "no address and no id twice"),
         ("clearing", [], "{} for pay as bid"),
         ("slot_s", 0, "positive"),
+        ("lead_s", "soon", "a number of seconds"),
+        ("retention_days", 0, "positive number of days"),
+        ("retention_days", 1, "longer than accept_horizon_s"),
         ("grace_s", -1, "not negative"),
         ("grace_s", float("nan"), "not negative"),
         ("confirmations", 2.5, "blocks"),

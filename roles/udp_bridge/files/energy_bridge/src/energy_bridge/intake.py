@@ -131,6 +131,7 @@ class Intake:
         on_stored: Callable[[], None],
         on_failure: Callable[[BaseException], None],
         clock: Callable[[], float] = time.time,
+        queue_limit: int = QUEUE_LIMIT,
     ) -> None:
         """Call, in the thread, open_store for its store, on_stored after each commit with a new reading in it, and
         on_failure when the thread ends for a reason that is nobody's but ours. clock: seconds since the epoch.
@@ -142,6 +143,7 @@ class Intake:
         self._on_stored = on_stored
         self._on_failure = on_failure
         self._clock = clock
+        self._queue_limit = queue_limit
         self._store: Store | None = None
         self._queue: SimpleQueue[tuple[bytes, Asker, float] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="intake")
@@ -167,7 +169,7 @@ class Intake:
     def offer(self, datagrams: Sequence[tuple[bytes, Asker]], way: Way) -> None:
         """Take datagrams that arrived now, from any thread, without waiting; what is too many is dropped."""
         self._metrics.received[way].inc(len(datagrams))
-        now, room = self._clock(), max(0, QUEUE_LIMIT - self._queue.qsize())
+        now, room = self._clock(), max(0, self._queue_limit - self._queue.qsize())
         for datagram, asker in datagrams[:room]:
             self._queue.put((datagram, asker, now))
         if dropped := datagrams[room:]:

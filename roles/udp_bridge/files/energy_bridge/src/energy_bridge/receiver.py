@@ -33,7 +33,7 @@ class Allowed:
     """The networks that may send, in CIDR notation; none named: everyone. Raises ValueError for what is no network."""
 
     def __init__(self, networks: Iterable[str] | None) -> None:
-        self._networks = [ipaddress.ip_network(network) for network in networks or ()]
+        self._networks = [ipaddress.ip_network(network, strict=False) for network in networks or ()]
 
     def __contains__(self, host: object) -> bool:
         if not self._networks:
