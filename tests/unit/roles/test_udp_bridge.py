@@ -85,6 +85,7 @@ def test_actors_keep_their_order_and_their_ids_on_the_way_to_the_bridge(tmp_path
         "udp_bridge_market": {"address": "0x" + "ab" * 20, "abi": str(tmp_path / "market.json")},
         "udp_bridge_operator": {"keystore": str(tmp_path), "password_file": str(tmp_path / "password")},
         "udp_bridge_strict": "{{ 'yes' | bool }}",
+        "udp_bridge_raise_socket_buffer": False,
         "udp_bridge_service_manager": "supervisor",
         "udp_bridge_service_directory": str(tmp_path / "services"),
     }
