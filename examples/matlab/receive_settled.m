@@ -4,11 +4,11 @@ function answer = receive_settled(meter, reading, patience_s)
 %   the meter's secret count. PATIENCE_S 0 asks once, and waits a second for the answer.
 %
 %   ANSWER.status is 'settled' when the trades are final: then ANSWER.deliver is true and the energy may flow. Other ends
-%   are 'refused', 'superseded', 'late', 'rejected' and 'conflict'; README.md says what they mean. When there is no end
-%   within PATIENCE_S, it is what the bridge said last: 'stored', 'batched' or 'reverted'; or 'silent'.
+%   are 'refused', 'superseded', 'rejected' and 'conflict'; README.md says what they mean. When there is no end within
+%   PATIENCE_S, it is what the bridge said last: 'stored', 'batched', 'late' or 'reverted'; or 'silent'.
 
 % SPDX-License-Identifier: GPL-3.0-or-later
 
-    ends = {'settled', 'refused', 'superseded', 'late', 'rejected', 'conflict'};
+    ends = {'settled', 'refused', 'superseded', 'rejected', 'conflict'};
     answer = ask_bridge(meter, reading, ends, max(patience_s, 1));
 end

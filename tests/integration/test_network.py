@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -217,13 +217,20 @@ def test_a_source_changes_its_secret_without_a_gap(network: Network) -> None:
     seqs = count()
 
     def answer(*keys: bytes) -> dict[str, Any]:
-        """What the bridge says of the first of several readings, each under a key of its own, that it answers."""
+        """The first answer to several readings, each under a key of its own; they are repeated as meters do."""
+        slot = int(time.time()) // 900 + 10_000
+        readings = [(Reading("pv", 2, next(seqs), time.time(), slot, 0, 0), key) for key in keys]
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
-            client.settimeout(10)
-            for key in keys:
-                reading = Reading("pv", 2, next(seqs), time.time(), int(time.time()) // 900 + 40_000, 0, 0)
-                client.sendto(encode_reading(reading, key), bridge)
-            return decode_answer(client.recv(512), keys[-1])
+            client.settimeout(1)
+
+            def ask() -> dict[str, Any] | None:
+                for reading, key in readings:
+                    client.sendto(encode_reading(reading, key), bridge)
+                with suppress(TimeoutError):
+                    return decode_answer(client.recv(512), keys[-1])
+                return None
+
+            return wait_until("an answer", ask, 60)
 
     run = network.play("rotate_source_keys.yml", "-e", "sources=pv")
     assert (run.returncode, run.changed) == (0, {"gateway": 2}), run.output[-4000:]
