@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import debian
+from debian import answers, install, run
 from environment import CHECKOUT, stop
 
 NAME = "smartenergy-clique-test"
@@ -78,38 +80,8 @@ def say(sentence: str) -> None:
     print(f"containers: {sentence}", flush=True)
 
 
-def run(*command: str, **options: object) -> "subprocess.CompletedProcess[str]":
-    """Run a command quietly; what it said is shown where it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    if done.returncode:
-        stop(f"`{' '.join(command)}` failed:\n{(done.stderr or done.stdout).strip()}")
-    return done  # type: ignore[no-any-return]
-
-
-def answers(*command: str) -> bool:
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
 def need(what: str, way: str) -> None:
-    """Stop with a sentence where nothing may be set up here."""
-    reasons = {
-        "CLIQUE_SETUP is 0": os.environ.get("CLIQUE_SETUP") == "0",
-        "you are not root": os.geteuid() != 0,
-        "this is neither Debian nor Ubuntu": not Path("/etc/debian_version").exists(),
-    }
-    reason = next((reason for reason, holds in reasons.items() if holds), None)
-    if reason:
-        stop(f"the tests in containers need {what}, and {reason}: {way}. `make test-fast` runs the rest.")
-
-
-def install(*packages: str) -> None:
-    say(f"installing {', '.join(packages)} from Debian's packages …")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run("apt-get", "update", env=environment)
-    run("apt-get", "install", "--yes", "--no-install-recommends", *packages, env=environment)
+    debian.need("in containers", what, way)
 
 
 def engine() -> None:

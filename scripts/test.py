@@ -38,7 +38,15 @@ PHASES = {
         ["python", "scripts/contracts.py", "--check"],
         ["pytest", "-n", "2", "--dist", "worksteal", "contracts/test"],
     ],
-    "bridge": [["pytest", "tests/integration/test_energy_bridge.py", "tests/integration/test_go_from_pypi.py"]],
+    "bridge": [
+        ["python", "scripts/octave.py"],
+        [
+            "pytest",
+            "tests/integration/test_energy_bridge.py",
+            "tests/integration/test_octave.py",
+            "tests/integration/test_go_from_pypi.py",
+        ],
+    ],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],

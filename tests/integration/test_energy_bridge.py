@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,7 +21,7 @@ from typing import Any
 
 import pytest
 from energy_bridge.batch import BatchTrade, SettledBatch, encode_batch
-from energy_bridge.merkle import merkle_root
+from energy_bridge.merkle import merkle_root, root_of_path
 from energy_bridge.model import BatchState, Trade
 from energy_bridge.store import Store
 from eth_account import Account
@@ -52,6 +55,13 @@ class Bridge:
                 {
                     "listen_host": "127.0.0.1",
                     "listen_port": self.port,
+                    "listen_allow": None,
+                    "web_host": "127.0.0.1",
+                    "web_port": None,
+                    "clock": "simulated",
+                    "accept_horizon_s": 172_800,
+                    "period_s": 1,
+                    "strict": False,
                     "database": str(directory / "bridge.sqlite"),
                     "rpc_url": chain.url,
                     "chain_id": 1337,
@@ -66,7 +76,9 @@ class Bridge:
                     "clearing": {},
                     "source_keys": str(self.keys),
                     "slot_s": terms[0],
+                    "lead_s": 0,
                     "grace_s": 5,
+                    "retention_days": 60,
                     "confirmations": 3,
                     "poll_s": 0.2,
                 }
@@ -105,11 +117,15 @@ class Bridge:
         report: dict[str, Any] = json.loads(self.report_file.read_text())
         return report
 
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """What a command of this bridge prints, when it ends with that exit status."""
+        command = self.command(arguments[0], "--config", str(self.config), *arguments[1:])
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert ended.returncode == status, ended.stderr
+        return ended.stdout
+
     def status(self) -> dict[str, Any]:
-        run = subprocess.run(
-            self.command("status", "--config", str(self.config), "--json"), check=True, capture_output=True
-        )
-        status: dict[str, Any] = json.loads(run.stdout)
+        status: dict[str, Any] = json.loads(self.run("status", "--json"))
         return status
 
     def trades(self) -> list[BatchTrade]:
@@ -120,14 +136,20 @@ class Bridge:
         """What the bridge's database says that the chain's log has to say, in the order of seq."""
         with closing(Store(self.directory / "bridge.sqlite", read_only=True)) as store:
             return [
-                self._as_settled(batch.seq, store.trades(batch.id), store.digests(batch.id))
-                for batch in sorted(store.batches(BatchState.FINAL), key=lambda batch: batch.seq or 0)
+                self._as_settled(
+                    batch.seq,
+                    [trade for _, trade in store.trades(batch.id)],
+                    [digest for _, digest in store.readings_of(batch.id)],
+                )
+                for batch in store.batches(BatchState.FINAL)
                 if batch.seq is not None
             ]
 
     def _as_settled(self, seq: int, cleared: Sequence[Trade], digests: Sequence[bytes]) -> SettledBatch:
         trades = [
-            BatchTrade(self.actors[t.seller], self.actors[t.buyer], t.energy_wh, t.price_wei_per_wh, t.slot)
+            BatchTrade(
+                self.actors[t.seller], self.actors[t.buyer], t.energy_wh, t.price_wei_per_wh, t.slot, t.imbalance
+            )
             for t in cleared
         ]
         content_hash = bytes(Web3.keccak(encode_batch(trades)))
@@ -265,6 +287,63 @@ def test_a_lost_database_is_noticed_before_anything_is_settled_again(bridge: Bri
     assert bridge.process.wait(timeout=30) == 1
     assert "restore the database" in bridge.log.read_text().splitlines()[-1]
     assert len(bridge.trades()) == settled
+
+
+def test_a_lost_database_is_made_anew_of_the_chain(bridge: Bridge) -> None:
+    assert bridge.simulate(slots=2, start_slot=FIRST_SLOT).wait(timeout=60) == 0
+    assert bridge.run("reconcile") == "Database and chain agree.\n"
+    bridge.stop(signal.SIGTERM)
+    settled = bridge.trades()
+    for path in bridge.directory.glob("bridge.sqlite*"):
+        path.unlink()
+    assert "batches are in the database again" in bridge.run("reconcile", "--rebuild")
+    assert bridge.run("reconcile") == "Database and chain agree.\n"
+    bridge.start()
+    assert bridge.simulate(slots=2, start_slot=FIRST_SLOT).wait(timeout=90) == 0, bridge.log.read_text()
+    assert bridge.trades() == settled, "what was settled is not settled again"
+    assert bridge.simulate(slots=1, start_slot=FIRST_SLOT + 2).wait(timeout=90) == 0, bridge.log.read_text()
+    assert len(bridge.trades()) > len(settled)
+
+
+def test_a_database_that_says_other_than_the_chain_is_noticed(bridge: Bridge) -> None:
+    assert bridge.simulate(slots=1, start_slot=FIRST_SLOT).wait(timeout=60) == 0
+    bridge.stop(signal.SIGTERM)
+    with closing(sqlite3.connect(bridge.directory / "bridge.sqlite")) as database:
+        database.execute("UPDATE trades SET energy_wh = energy_wh + 1 WHERE id = 1")
+        database.commit()
+    found = bridge.run("reconcile", status=1)
+    assert re.match(r"Batch 0 \(transaction 0x[0-9a-f]{64}\), trade 0: the chain has a trade of [0-9]+ Wh from", found)
+
+
+def test_a_second_bridge_is_kept_off_the_key(bridge: Bridge) -> None:
+    wait_until("it listens", lambda: "listening" in bridge.log.read_text(), 20)
+    other = bridge.directory / "other.json"
+    other.write_text(json.dumps(json.loads(bridge.config.read_text()) | {"listen_port": 0, "database": "other.sqlite"}))
+    second = subprocess.run(bridge.command("run", "--config", str(other)), capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert "Another bridge uses the key in " in second.stderr
+
+
+def test_a_reading_is_proven_to_be_in_its_batch(bridge: Bridge) -> None:
+    assert bridge.simulate(slots=1, start_slot=FIRST_SLOT).wait(timeout=60) == 0
+    said = next(reading for reading in bridge.report["readings"] if reading["transaction"])
+    proof = json.loads(bridge.run("prove", said["source"], str(said["boot"]), str(said["seq"])))
+    path = [bytes.fromhex(digest) for digest in proof["path"]]
+    (batch,) = settled_batches(bridge.market)
+    assert root_of_path(bytes.fromhex(proof["digest"]), path) == batch.readings_root
+    assert proof["transaction"] == said["transaction"]
+
+
+def test_a_table_and_a_copy_are_made_while_the_bridge_runs(bridge: Bridge, tmp_path: Path) -> None:
+    assert bridge.simulate(slots=2, start_slot=FIRST_SLOT).wait(timeout=60) == 0
+    bridge.run("export", str(tmp_path / "trades.csv"))
+    with (tmp_path / "trades.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["energy_wh"]) for row in rows] == [trade.energy_wh for trade in bridge.trades()]
+    assert {row["state"] for row in rows} == {"FINAL"}
+    bridge.run("backup", str(tmp_path / "copy.sqlite"))
+    with closing(Store(tmp_path / "copy.sqlite", read_only=True)) as copy:
+        assert copy.status()["trades"]["settled"] == len(rows)
 
 
 def test_readings_that_come_while_the_node_is_away_settle_when_it_is_back(tmp_path: Path, geth: Path) -> None:

@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from energy_bridge.batch import BatchTrade
+from energy_bridge.model import Reading
+from energy_bridge.wire import decode_answer, encode_reading
 from support.chain import settled_batches
 from support.network import Network, Run, wait_until
 from support.readings import send_readings
@@ -205,6 +207,35 @@ def test_a_datagram_ends_as_a_trade_with_the_right_balances(network: Network) ->
         "chp": (0, 0),
         "battery": (0, 0),
     }
+
+
+def test_a_source_changes_its_secret_without_a_gap(network: Network) -> None:
+    path = network.host("gateway") / "bridge/source-keys.json"
+    bridge = ("127.0.0.1", network.base_port + 91)
+    former = bytes.fromhex(json.loads(path.read_text())["pv"])
+    taken = {name: pid for name, pid in network.processes().items() if name != "gateway/bridge"}
+    seqs = count()
+
+    def answer(*keys: bytes) -> dict[str, Any]:
+        """What the bridge says of the first of several readings, each under a key of its own, that it answers."""
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+            client.settimeout(10)
+            for key in keys:
+                reading = Reading("pv", 2, next(seqs), time.time(), int(time.time()) // 900 + 40_000, 0, 0)
+                client.sendto(encode_reading(reading, key), bridge)
+            return decode_answer(client.recv(512), keys[-1])
+
+    run = network.play("rotate_source_keys.yml", "-e", "sources=pv")
+    assert (run.returncode, run.changed) == (0, {"gateway": 2}), run.output[-4000:]
+    new, old = map(bytes.fromhex, json.loads(path.read_text())["pv"])
+    assert old == former
+    assert [answer(key)["status"] for key in (old, new)] == ["stored", "stored"]
+    run = network.play("rotate_source_keys.yml", "-e", "sources=pv", "-e", "retire=true")
+    assert run.returncode == 0, run.output[-4000:]
+    assert json.loads(path.read_text())["pv"] == new.hex()
+    assert answer(old, new)["seq"] == 3
+    assert {name: pid for name, pid in network.processes().items() if name != "gateway/bridge"} == taken
+    assert network.bring_up().changed == {}
 
 
 def test_no_sealer_is_restarted_while_too_few_others_are_there(network: Network) -> None:

@@ -88,3 +88,13 @@ def test_a_machine_without_an_engine_is_told_so_and_left_as_it_is_where_it_asks_
         "smartenergy: the tests in containers need a Docker engine, and CLIQUE_SETUP is 0: start one, or install it "
         "(on Debian: apt install docker.io) and let your user use it. `make test-fast` runs the rest."
     )
+
+
+def test_a_machine_without_octave_is_told_so_and_left_as_it_is_where_it_asks_for_that(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    nothing = {"PATH": str(tmp_path / "bin"), "CLIQUE_SETUP": "0"}
+    assert refusal(clone(tmp_path / "checkout"), "octave.py", **nothing) == (
+        "smartenergy: the tests of examples/matlab need GNU Octave with its package instrument-control, and "
+        "CLIQUE_SETUP is 0: install them (on Debian: apt install octave octave-instrument-control). "
+        "`make test-fast` runs the rest."
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from energy_bridge.config import parse_config
 from support.roles import CHECKOUT, Played, play_role
 
 LOCK = CHECKOUT / "roles/udp_bridge/files/requirements.txt"
@@ -69,6 +70,31 @@ def test_a_32_bit_gateway_is_told_what_it_needs(
     said = " ".join(refused.output.split())
     assert f"is {architecture} with a 32-bit system" in said
     assert "needs a 64-bit system" in said
+
+
+def test_actors_keep_their_order_and_their_ids_on_the_way_to_the_bridge(tmp_path: Path) -> None:
+    kinds = {"sun": "PV", "house": "Load", "grid": "Grid", "annex": "Load"}
+    actors = [
+        {"name": name, "kind": kind, "address": f"0x{place:040x}", "deposit_wei": "1", "id": 9}
+        for place, (name, kind) in enumerate(kinds.items())
+    ]
+    del actors[0]["id"], actors[2]["id"], actors[3]["id"]
+    asked = {
+        "udp_bridge_directory": str(tmp_path / "bridge"),
+        "udp_bridge_python": sys.executable,
+        "udp_bridge_actors": actors,
+        "udp_bridge_market": {"address": "0x" + "ab" * 20, "abi": str(tmp_path / "market.json")},
+        "udp_bridge_operator": {"keystore": str(tmp_path), "password_file": str(tmp_path / "password")},
+        "udp_bridge_strict": "{{ 'yes' | bool }}",
+        "udp_bridge_service_manager": "supervisor",
+        "udp_bridge_service_directory": str(tmp_path / "services"),
+    }
+    played = play_role("udp_bridge", tmp_path / "play", asked, "--check", "--diff", hosts=["one"])
+    assert played.failed == {"one": 0}, played.output
+    added = "\n".join(re.findall(r"^\+(?!\+)(.*)$", played.output, re.MULTILINE))
+    config = parse_config(json.JSONDecoder().raw_decode(added)[0])  # what else is added comes after it
+    assert {actor.name: actor.id for actor in config.actors.values()} == {"sun": 1, "house": 9, "grid": 3, "annex": 4}
+    assert config.strict
 
 
 def test_a_gateway_gets_the_versions_that_are_tested_here() -> None:

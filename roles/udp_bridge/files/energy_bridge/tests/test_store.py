@@ -186,7 +186,7 @@ def test_a_reading_for_a_slot_that_was_archived_stands_against_what_it_had(
 def test_a_rebuilt_database_knows_the_numbers_and_what_each_slot_had(store: Store) -> None:
     batch = Batch(1, BatchState.FINAL, 3, "0xabc", 12, "0xb", None)
     trades = [Trade("pv", "load", 70, 2, 5), Trade("pv", "grid", 30, 2, 5)]
-    store.rebuild([(batch, trades)], next_seq=4, operator=OPERATOR, next_nonce=6)
+    store.rebuild([(batch, trades)], next_seq=4, operator=OPERATOR, next_nonce=6, now=4.0)
     assert (store.next_seq(), store.next_nonce(OPERATOR)) == (4, 6)
     store.add([said("grid", 5, 0, seq=1), said("pv", 5, 100, seq=2), said("load", 5, -60, seq=3)], 5.0)
     settle_late_readings(store, RULES)
@@ -194,4 +194,4 @@ def test_a_rebuilt_database_knows_the_numbers_and_what_each_slot_had(store: Stor
     assert made is not None
     assert [trade for _, trade in store.trades(made)] == [Trade("load", "grid", 10, 2, 5, imbalance=True)]
     with pytest.raises(StoreError, match="the database is not empty"):
-        store.rebuild([], next_seq=0, operator=OPERATOR, next_nonce=0)
+        store.rebuild([], next_seq=0, operator=OPERATOR, next_nonce=0, now=4.0)

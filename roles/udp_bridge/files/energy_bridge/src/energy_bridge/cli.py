@@ -10,6 +10,7 @@ import csv
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def _reconcile(options: argparse.Namespace) -> int:
             chain = market_chain(config)
             stack.push_async_callback(chain.close)
             if options.rebuild:
-                print(f"{await rebuild(store, chain)} batches are in the database again.")
+                print(f"{await rebuild(store, chain, now=time.time())} batches are in the database again.")
                 return 0
             found = await differences(store, chain)
             print("\n".join(found) or "Database and chain agree.")

@@ -19,6 +19,7 @@ __all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_conf
 
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
+DAY_S = 86_400
 
 
 class ConfigError(Exception):
@@ -65,7 +66,9 @@ class Config:
     rules: Rules
     source_keys: Path | None
     slot_s: int
+    lead_s: float
     grace_s: float
+    retention_days: float
     confirmations: int
     poll_s: float
     strict: bool
@@ -116,6 +119,8 @@ def parse_config(document: Any) -> Config:
     problems = _wrong(document, _SETTINGS, needed=True)
     if isinstance(document.get("clearing"), dict) and _is_actors(document.get("actors")):
         problems += _wrong_clearing(document["clearing"], document["actors"])
+    if not problems and document["accept_horizon_s"] >= document["retention_days"] * DAY_S:
+        problems.append("retention_days has to be longer than accept_horizon_s: what is taken has to be known still.")
     if problems:
         raise ConfigError("\n".join(problems))
     return Config(
@@ -141,7 +146,9 @@ def parse_config(document: Any) -> Config:
         rules=_rules(document["clearing"], document["actors"]),
         source_keys=None if document["source_keys"] is None else Path(document["source_keys"]),
         slot_s=document["slot_s"],
+        lead_s=document["lead_s"],
         grace_s=document["grace_s"],
+        retention_days=document["retention_days"],
         confirmations=document["confirmations"],
         poll_s=document["poll_s"],
         strict=document["strict"],
@@ -202,8 +209,12 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_number(value: Any) -> bool:
+    return _is_int(value) or isinstance(value, float)
+
+
 def _is_seconds(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and 0 <= value < float("inf")
+    return _is_number(value) and 0 <= value < float("inf")
 
 
 def _is_port(value: Any) -> bool:
@@ -331,7 +342,9 @@ _SETTINGS: _Settings = {
         lambda value: value is None or _is_text(value),
     ),
     "slot_s": ("a positive whole number of seconds", lambda value: _is_int(value) and value > 0),
+    "lead_s": ("a number of seconds", lambda value: _is_number(value) and _is_seconds(abs(value))),
     "grace_s": ("a number of seconds, not negative", _is_seconds),
+    "retention_days": ("a positive number of days", lambda value: _is_seconds(value) and value > 0),
     "confirmations": ("a positive whole number of blocks", lambda value: _is_int(value) and value > 0),
     "poll_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
     "strict": ("true or false", lambda value: isinstance(value, bool)),

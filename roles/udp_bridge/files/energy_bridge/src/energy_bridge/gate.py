@@ -80,8 +80,8 @@ def close_due_slots(store: Store, gate: Gate, rules: Rules, *, now: float) -> li
 def settle_late_readings(store: Store, rules: Rules) -> list[Reading]:
     """Trade what came after its slot had closed as imbalances; returns the readings of which there is nothing to trade.
 
-    The newest reading of a source stands against what its slot has of it so far. What the grid says late changes
-    nothing: its quantity is the balance of the others.
+    The newest reading of a source stands against what its slot has of it so far. What the grid says late is no trade:
+    its quantity is the balance of the others.
     """
     done: list[Reading] = []
     for slot in store.late_slots():
@@ -89,7 +89,7 @@ def settle_late_readings(store: Store, rules: Rules) -> list[Reading]:
             known = store.counted(slot)
             for late in sorted(store.readings(slot, Fate.LATE), key=_age):
                 before, before_wh = known.get(late.source, (None, store.baseline_wh(slot, late.source)))
-                if late.source == rules.grid or (before is not None and _age(before) > _age(late)):
+                if before is not None and _age(before) > _age(late):
                     store.set_fate(late, Fate.SUPERSEDED)
                     done.append(late)
                     continue

@@ -9,6 +9,8 @@ from typing import Any
 
 import aiohttp
 
+from energy_bridge.model import BatchState
+
 __all__ = ["ChainView", "View", "look_at_chain", "notes", "problems"]
 
 REQUEST_TIMEOUT_S = 5
@@ -43,7 +45,7 @@ class View:
 
     chain: ChainView | None = None
     outbox_age_s: float | None = None
-    batches: Mapping[str, int] = field(default_factory=dict)
+    batches: Mapping[BatchState, int] = field(default_factory=dict)
     store_trouble: str | None = None
 
     @property

@@ -154,7 +154,7 @@ async def _wait(tasks: list[asyncio.Task[None]], seconds: float, progress: Calla
 
 
 def _secrets(path: Path) -> Mapping[str, bytes]:
-    secrets = read_source_keys(path)
+    secrets = {name: keys[0] for name, keys in read_source_keys(path).items()}
     missing = [name for name in ACTORS if name not in secrets]
     if missing:
         raise ConfigError(f"{path} has no secret for {', '.join(missing)}.")

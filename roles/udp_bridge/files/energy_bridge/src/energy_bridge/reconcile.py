@@ -33,7 +33,7 @@ async def differences(store: Store, chain: MarketChain) -> list[str]:
     ]
 
 
-async def rebuild(store: Store, chain: MarketChain) -> int:
+async def rebuild(store: Store, chain: MarketChain, *, now: float) -> int:
     """Fill an empty database from the chain's logs, and return how many batches there are.
 
     What was stored and not settled is lost with the database that held it: sources that still repeat it bring it back.
@@ -54,6 +54,7 @@ async def rebuild(store: Store, chain: MarketChain) -> int:
         next_seq=await chain.next_seq(pending=False),
         operator=chain.operator,
         next_nonce=await chain.nonce(),
+        now=now,
     )
     return len(batches)
 

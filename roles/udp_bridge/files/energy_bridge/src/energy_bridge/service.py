@@ -73,7 +73,7 @@ def read_sources(config: Config) -> Sources:
 async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError, StoreError or MismatchError, or OSError for a socket.
 
-    What was received by then is stored and answered before it ends. at is told of every durable step, as Store tells it.
+    What was received by then is stored and answered before it ends. at is told of every durable step, as by Store.
     """
     sources, allowed, metrics = read_sources(config), Allowed(config.listen_allow), Metrics()
     loop = asyncio.get_running_loop()
@@ -107,6 +107,12 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
         metrics.show(
             queue_length=lambda: intake.queue_length, kernel_dropped=receiver.kernel_dropped, view=lambda: watch.view
         )
+
+        def tell(readings: Iterable[Reading]) -> None:
+            at("notify before")
+            _tell(store, intake, readings)
+            at("notify after")
+
         settlement = Settlement(
             store,
             chain,
@@ -116,11 +122,6 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             clock=time.time,
             on_settled=tell,
         )
-
-        def tell(readings: Iterable[Reading]) -> None:
-            at("notify before")
-            _tell(store, intake, readings)
-            at("notify after")
 
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
@@ -209,7 +210,7 @@ def _alone(config: Config) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise ConfigError(
-            f"Another bridge is using the key in {config.operator_keystore}: stop it, or give this one a key of its own."
+            f"Another bridge uses the key in {config.operator_keystore}: stop it, or give this one a key of its own."
         ) from error
     finally:
         os.close(folder)

@@ -116,7 +116,7 @@ def _trade(row: Sequence[Any]) -> Trade:
     return Trade(row[0], row[1], row[2], row[3], row[4], imbalance=bool(row[5]))
 
 
-def nowhere(point: str) -> None:  # noqa: ARG001 - the signature of who wants to know
+def nowhere(point: str) -> None:
     """Do nothing at this point."""
 
 
@@ -500,7 +500,13 @@ class Store:
     # ------------------------------------------------- copies of the whole
 
     def rebuild(
-        self, settled: Iterable[tuple[Batch, Sequence[Trade]]], *, next_seq: int, operator: str, next_nonce: int
+        self,
+        settled: Iterable[tuple[Batch, Sequence[Trade]]],
+        *,
+        next_seq: int,
+        operator: str,
+        next_nonce: int,
+        now: float,
     ) -> None:
         """Fill an empty database with what the chain says was settled: batches and their trades; raises StoreError.
 
@@ -510,16 +516,16 @@ class Store:
             if self._one("SELECT count(*) FROM slots"):
                 raise StoreError("the database is not empty: a rebuild fills a new one")
             for batch, trades in settled:
-                columns = (batch.id, batch.state, batch.seq, batch.hash, batch.block, batch.block_hash)
+                columns = (batch.id, batch.state, batch.seq, batch.hash, batch.block, batch.block_hash, now)
                 self._db.execute(
                     "INSERT INTO batches (id, state, seq, hash, block, block_hash, formed_at)"
-                    " VALUES (?, ?, ?, ?, ?, ?, 0)",
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
                     columns,
                 )
                 self._db.executemany(
                     "INSERT OR IGNORE INTO slots (slot, first_at, closed_at, traded, missing)"
-                    " VALUES (?, 0, 0, 1, '[]')",
-                    [(trade.slot,) for trade in trades],
+                    " VALUES (?, ?, ?, 1, '[]')",
+                    [(trade.slot, now, now) for trade in trades],
                 )
                 self._trade(trades, batch=batch.id)
             self._db.execute(
