@@ -6,9 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -25,10 +23,10 @@ from energy_bridge.merkle import merkle_root, root_of_path
 from energy_bridge.model import BatchState, Trade
 from energy_bridge.store import Store
 from eth_account import Account
-from support.chain import ARTIFACT, KINDS, TERMS, Chain, Terms, free_port, one_sealer, settled_batches, write_keystore
+from support.bridge import make_bridge
+from support.chain import TERMS, Chain, Terms, one_sealer, settled_batches
 from support.network import wait_until
 from web3 import Web3
-from web3.contract import Contract
 
 ETHER = 10**18
 FIRST_SLOT = int(time.time()) // 86_400 * 96
@@ -39,51 +37,12 @@ class Bridge:
 
     def __init__(self, directory: Path, chain: Chain, *, deposit_wei: int = ETHER, terms: Terms = TERMS) -> None:
         self.directory = directory
-        operator = Account.create()
-        write_keystore(operator, directory / "operator/keystore", directory / "operator/password")
-        self.operator: str = operator.address
-        self.actors: dict[str, str] = {name: Account.create().address for name in KINDS}
-        self.market: Contract = chain.market(
-            operator=self.operator, actors=self.actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei), terms=terms
+        made = make_bridge(
+            directory, chain, terms=terms, deposit_wei=deposit_wei, grace_s=5, confirmations=3, poll_s=0.2
         )
-        self.port = free_port(socket.SOCK_DGRAM)
-        self.config = directory / "config.json"
+        self.operator, self.actors, self.market, self.port = made.operator, made.actors, made.market, made.port
+        self.config = made.write()
         self.keys = directory / "source-keys.json"
-        self.keys.write_text(json.dumps({name: secrets.token_hex(32) for name in KINDS}))
-        self.config.write_text(
-            json.dumps(
-                {
-                    "listen_host": "127.0.0.1",
-                    "listen_port": self.port,
-                    "listen_allow": None,
-                    "web_host": "127.0.0.1",
-                    "web_port": None,
-                    "clock": "simulated",
-                    "accept_horizon_s": 172_800,
-                    "period_s": 1,
-                    "strict": False,
-                    "database": str(directory / "bridge.sqlite"),
-                    "rpc_url": chain.url,
-                    "chain_id": 1337,
-                    "market": {"address": self.market.address, "abi": str(ARTIFACT)},
-                    "operator": {
-                        "keystore": str(directory / "operator/keystore"),
-                        "password_file": str(directory / "operator/password"),
-                    },
-                    "actors": {
-                        name: {"address": address, "kind": KINDS[name]} for name, address in self.actors.items()
-                    },
-                    "clearing": {},
-                    "source_keys": str(self.keys),
-                    "slot_s": terms[0],
-                    "lead_s": 0,
-                    "grace_s": 5,
-                    "retention_days": 60,
-                    "confirmations": 3,
-                    "poll_s": 0.2,
-                }
-            )
-        )
         self.log = directory / "bridge.log"
         self.process: subprocess.Popen[bytes] | None = None
 

@@ -71,18 +71,23 @@ class Node:
         return f"{told['enode'].split('@')[0]}@127.0.0.1:{told['ports']['listener']}"
 
 
-@contextmanager
-def running(geth: Path, datadir: Path, *flags: str) -> Iterator[Node]:
-    """A geth process on an initialised data directory, from when it answers until the block is left."""
+def start(geth: Path, datadir: Path, *flags: str) -> Node:
+    """Start a geth process on an initialised data directory; it may not answer yet."""
     log = datadir.with_suffix(".log")
     with log.open("ab") as out:
         process = subprocess.Popen(
             [geth, "--datadir", datadir, "--state.scheme=hash", *ALONE, *flags], stdout=out, stderr=out
         )
+    return Node(process, datadir / "geth.ipc", log)
+
+
+@contextmanager
+def running(geth: Path, datadir: Path, *flags: str) -> Iterator[Node]:
+    """A geth process on an initialised data directory, from when it answers until the block is left."""
+    node = start(geth, datadir, *flags)
     try:
-        node = Node(process, datadir / "geth.ipc", log)
-        assert wait_until(node.answers, timeout_s=30, clock=time), log.read_text()
+        assert wait_until(node.answers, timeout_s=30, clock=time), node.log.read_text()
         yield node
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        node.process.send_signal(signal.SIGINT)
+        node.process.wait(timeout=60)

@@ -25,7 +25,7 @@ SOURCES = Sources([Source(name, number, (key,)) for number, (name, key) in enume
 NOW = 1_795_455_436.0
 SLOT = 1_994_950
 READING = Reading("pv", 1, 0, NOW, SLOT, 100 * 10**9, 2)
-GATE = Gate(KEYS.keys(), slot_s=900, grace_s=30, simulated=True)
+GATE = Gate(frozenset(KEYS), slot_s=900, grace_s=30, simulated=True)
 WALL = TimeRules(slot_s=900, accept_horizon_s=172_800, wall_clock=True)
 PATIENCE_S = 20.0
 

@@ -15,7 +15,7 @@ import pytest
 from energy_bridge.health import ChainView, View
 from energy_bridge.intake import Intake, TimeRules
 from energy_bridge.metrics import Metrics
-from energy_bridge.model import Reading
+from energy_bridge.model import BatchState, Reading
 from energy_bridge.receiver import Allowed
 from energy_bridge.store import Store
 from energy_bridge.web import MAC_HEADER, Web
@@ -76,7 +76,7 @@ def serve(
             queue_limit=queue_limit,
         )
         async with aiohttp.ClientSession() as session:
-            served = Served(session, "", intake, database, View(SEALED, 0.0, {"FINAL": 3}))
+            served = Served(session, "", intake, database, View(SEALED, 0.0, {BatchState.FINAL: 3}))
             web = Web(
                 intake,
                 allowed=Allowed(allow),

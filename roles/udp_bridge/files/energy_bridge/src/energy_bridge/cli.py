@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from energy_bridge.config import ConfigError, read_config, read_source_keys
-from energy_bridge.store import Store, StoreError
+from energy_bridge.store import Store, StoreError, nowhere
 
-__all__ = ["main"]
+__all__ = ["main", "serve"]
 
 # Where the role udp_bridge puts it, unless it is told otherwise.
 CONFIG = Path("/var/lib/clique/bridge/config.json")
@@ -110,7 +110,11 @@ def _positive(text: str) -> int:
     return value
 
 
-def _run(options: argparse.Namespace) -> int:
+def serve(path: Path, at: Callable[[str], None] = nowhere) -> int:
+    """Run the bridge with the configuration at this path until SIGTERM; returns the exit status, raises ConfigError.
+
+    at is told of every durable step.
+    """
     from energy_bridge.service import FATAL, run  # noqa: PLC0415 - web3 takes a second to import
 
     logging.basicConfig(
@@ -120,13 +124,17 @@ def _run(options: argparse.Namespace) -> int:
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
     logging.getLogger("web3").setLevel(logging.WARNING)
-    config = read_config(options.config)
+    config = read_config(path)
     try:
-        asyncio.run(run(config))
+        asyncio.run(run(config, at=at))
     except FATAL as error:
         logging.getLogger("energy_bridge").critical("stopped reason=%s", error)
         return 1
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    return serve(options.config)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -223,9 +223,13 @@ def _is_port(value: Any) -> bool:
 
 def _is_networks(value: Any) -> bool:
     try:
-        return isinstance(value, list) and all(_is_text(item) and ipaddress.ip_network(item, strict=False) for item in value)
+        return isinstance(value, list) and all(_is_network(item) for item in value)
     except ValueError:
         return False
+
+
+def _is_network(value: Any) -> bool:
+    return _is_text(value) and ipaddress.ip_network(value, strict=False) is not None
 
 
 def _is_object(value: Any, *texts: str) -> bool:

@@ -195,7 +195,7 @@ class Watch:
         except StoreError as error:
             return View(chain, store_trouble=str(error))
         age_s = 0.0 if since is None else self.clock() - since
-        return View(chain, age_s, {state.value: count for state, count in batches.items()}, self.intake.trouble)
+        return View(chain, age_s, batches, self.intake.trouble)
 
 
 @contextlib.contextmanager

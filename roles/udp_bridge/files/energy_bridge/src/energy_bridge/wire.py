@@ -16,7 +16,7 @@ number that it did not use since. time is the source's clock in seconds since th
 
 A number is an IEEE double read by its shortest decimal form (0.86899999999999999 is 0.869). Prices are rounded half to
 even to whole wei per Wh (1 ether per kWh = 10^15 wei per Wh), energies to 10^-9 Wh, of which clearing makes whole Wh.
-Inside the bridge both are ints, as large as a trade on the market can be: at most 2^32 - 1 Wh, and less than 2^63 wei
+Inside the bridge both are ints, as large as a trade on the market can be: less than 2^32 - 1 Wh, and less than 2^63 wei
 per Wh, whatever their sign.
 
 An answer is a JSON object under the key of the question, and at most 512 bytes long too: version, source, boot, seq,
@@ -64,7 +64,7 @@ MAX_WHOLE = 2**53  # every whole number up to here is a double
 _NWH_PER_KWH = 10**12
 _WEI_PER_WH = 10**15  # in 1 ether per kWh, which is 10^18 wei per 10^3 Wh
 _EXACT = 10**15  # no two decimals of fifteen digits are the same double
-_MOST_NWH = UINT32_MAX * NWH_PER_WH
+_MOST_NWH = (UINT32_MAX - 1) * NWH_PER_WH  # the remainder that is carried may add one Wh
 _NUMBERS = frozenset((int, float))
 
 _LITTLE, _BIG = struct.Struct("<9d"), struct.Struct(">9d")

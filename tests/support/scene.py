@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A bridge under load on a real chain, to be interrupted: what tests of its crashes and of outages have in common."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.bridge import DEPOSIT_WEI, GRID, SOURCES, Bridge, make_bridge
+from support.chain import KINDS, Chain, Terms
+from support.senders import Load, Senders
+from support.verdict import judge
+
+TERMS: Terms = (10, 20, 20)
+SLOT_INTERVAL_S = 1.0
+PATIENCE_S = 60
+
+
+@dataclass
+class Scene:
+    """A chain, a bridge on it, and senders that go on whatever happens to either."""
+
+    chain: Chain
+    bridge: Bridge
+    senders: Senders
+    load: Load
+
+    def run_for(self, seconds: float) -> None:
+        """Keep the load up for so long."""
+        self.senders.run_for(seconds, self.load.tick)
+
+    def run_until(self, what: str, condition: Any) -> None:
+        """Keep the load up until that is so."""
+
+        def loaded() -> object:
+            self.load.tick()
+            return condition()
+
+        self.senders.run(what, loaded, PATIENCE_S)
+
+    def dies(self, point: str, nth: int = 1) -> None:
+        """Keep the load up until a bridge has died at that point."""
+        self.bridge.close()
+        self.bridge.start(point, nth)
+        self.run_until(f"it dies at {point!r}", lambda: self.bridge.ended)
+        self.has_died()
+
+    def has_died(self) -> None:
+        """It is not there any more because it was killed, not because it gave up."""
+        assert self.bridge.process is not None
+        assert self.bridge.process.exitcode == -signal.SIGKILL, self.bridge.log
+
+    def settle(self) -> None:
+        """Let a bridge work until every reading's end is known, and let nothing be wrong then."""
+        if self.bridge.ended:
+            self.bridge.start()
+        self.senders.run("all are sent", self.load.finish, PATIENCE_S)
+        self.senders.run_to_the_end(PATIENCE_S)
+        assert self.verdict() == [], self.bridge.log
+        assert "Traceback" not in self.bridge.log
+
+    def verdict(self) -> list[str]:
+        return judge(
+            self.senders.deliveries,
+            self.bridge.ledger(),
+            grid=GRID,
+            deposits=dict.fromkeys(KINDS, DEPOSIT_WEI),
+            slot_s=TERMS[0],
+        )
+
+
+@contextmanager
+def scene(directory: Path, chain: Chain, **settings: Any) -> Iterator[Scene]:
+    """A market with a bridge that is not started yet; settings are make_bridge's."""
+    bridge = make_bridge(directory, chain, terms=TERMS, **settings)
+    senders = Senders(bridge.address, bridge.keys)
+    # An hour ago: a load passes through its slots faster than time does.
+    first_slot = (int(time.time()) - 3600) // TERMS[0]
+    load = Load(senders, SOURCES, grid=GRID, first_slot=first_slot, interval_s=SLOT_INTERVAL_S, seed=2018)
+    try:
+        yield Scene(chain, bridge, senders, load)
+    finally:
+        bridge.close()
+        senders.close()
