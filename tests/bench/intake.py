@@ -29,7 +29,7 @@ PLAIN = Path(__file__).parent / "plain_bridge.py"
 FORMS = ("json", "binary")
 ACTORS = 200
 SLOT_S = 1  # so that there is something to clear in the seconds that this takes
-SLOTS_AHEAD = 3
+SLOTS_AHEAD = 10
 OUTSTANDING = 2_000  # that the sender lets be unanswered when it finds out how fast it can be
 FIND_S, HOLD_S = 4.0, 8.0
 SLOWER = 0.95
@@ -92,7 +92,8 @@ class Sender:
     def hear(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.answers.append(self._socket.recv(512))
+                if b'"deliver"' not in (answer := self._socket.recv(512)):  # what is told later was not asked for
+                    self.answers.append(answer)
 
     def flood(self, datagrams: Sequence[bytes], seconds: float) -> float:
         """Send as fast as they are answered; returns the answers per second."""
@@ -129,12 +130,12 @@ class Sender:
         return len(datagrams) - len(self.answers)
 
     def _check(self) -> None:
-        """Every answer is proven, says stored, and is of another reading."""
+        """Every answer is proven, acknowledges, and is of another reading."""
         named = set()
         for datagram in self.answers:
             source = datagram.split(b'"source"', 1)[1].split(b'"', 2)[1].decode()
             answer = decode_answer(datagram, BY_NAME[source].keys[0])
-            assert answer["status"] == "stored", answer
+            assert answer["status"] in {"stored", "late"}, answer
             named.add((source, answer["boot"], answer["seq"]))
         assert len(named) == len(self.answers)
 

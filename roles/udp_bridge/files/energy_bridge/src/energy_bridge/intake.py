@@ -21,7 +21,14 @@ from typing import Any, Protocol
 from energy_bridge.metrics import Metrics, Rejected, Way
 from energy_bridge.model import BatchState, Fate, Reading
 from energy_bridge.store import Standing, Store, Stored, StoreError
-from energy_bridge.wire import Question, RejectionError, Sources, decode_reading
+from energy_bridge.wire import (
+    Question,
+    RejectionError,
+    Sources,
+    decode_reading,
+    encode_acknowledgement,
+    encode_answer,
+)
 
 __all__ = ["Asker", "Intake", "TimeRules", "Unanswered", "describe", "untimely"]
 
@@ -36,6 +43,8 @@ EARLIEST_S = 120.0  # a source's clock may be so far ahead
 DAY_S = 86_400
 DAYS_AHEAD = 366  # the market refuses what is later
 
+_CONFLICT = {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}
+
 
 class Unanswered(StrEnum):
     """Why a datagram gets no answer: over UDP silence, over HTTP a status."""
@@ -48,8 +57,8 @@ class Unanswered(StrEnum):
 class Asker(Protocol):
     """Who sent a datagram."""
 
-    def answer(self, answer: Mapping[str, Any], key: bytes | None) -> None:
-        """Send an answer under this key; may be called again later, when the reading is settled."""
+    def answer(self, datagram: bytes, status: str) -> None:
+        """Send an answer, encoded, with that status in it; perhaps again later, when the reading is settled."""
 
     def leave(self, why: Unanswered, reason: str) -> None:
         """Send no answer; nothing, where one was sent already."""
@@ -182,7 +191,8 @@ class Intake:
         """Send a source where one of its readings stands, once, to where it last asked from; from any thread."""
         if (last := self._last_asked.get(source)) is not None:
             asker, key = last
-            asker.answer({"source": source, "boot": boot, "seq": seq, **standing}, key)
+            answer = {"source": source, "boot": boot, "seq": seq, **standing}
+            asker.answer(encode_answer(answer, key), answer["status"])
             self._metrics.answers.inc()
 
     def _run(self) -> None:
@@ -261,17 +271,15 @@ class Intake:
     def _answer_all(self, asked: Sequence[_Asked], outcomes: Sequence[Stored]) -> None:
         for one, outcome in zip(asked, outcomes, strict=True):
             reading, key = one.question.reading, one.question.key
-            answer: dict[str, Any] = {"source": reading.source, "boot": reading.boot, "seq": reading.seq}
-            if outcome.new:  # what describe() would say, without asking
-                answer["status"] = "late" if outcome.fate is Fate.LATE else "stored"
-                answer["slot"] = reading.slot
-            elif outcome.same:
-                answer |= describe(self._standing(reading))
-            else:
-                answer |= {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}
             if outcome.same:
                 self._last_asked[reading.source] = (one.asker, key)
-            one.asker.answer(answer, key)
+            if outcome.new:  # what describe() would say, without asking
+                status = "late" if outcome.fate is Fate.LATE else "stored"
+                one.asker.answer(encode_acknowledgement(reading, status, key), status)
+                continue
+            said = describe(self._standing(reading)) if outcome.same else _CONFLICT
+            answer = {"source": reading.source, "boot": reading.boot, "seq": reading.seq, **said}
+            one.asker.answer(encode_answer(answer, key), answer["status"])
         self._metrics.answers.inc(len(asked))
 
     def _standing(self, reading: Reading) -> Standing:
@@ -288,7 +296,7 @@ class Intake:
             asker.leave(Unanswered.UNPROVEN, reason)
             return
         named = {"source": error.source, "boot": error.boot, "seq": error.seq}
-        asker.answer({**named, "status": "rejected", "reason": reason}, error.key)
+        asker.answer(encode_answer({**named, "status": "rejected", "reason": reason}, error.key), "rejected")
         self._metrics.answers.inc()
 
     def _not_durable(self, error: StoreError, asked: Sequence[_Asked]) -> None:
