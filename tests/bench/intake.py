@@ -29,7 +29,7 @@ PLAIN = Path(__file__).parent / "plain_bridge.py"
 FORMS = ("json", "binary")
 ACTORS = 200
 SLOT_S = 1  # so that there is something to clear in the seconds that this takes
-SLOTS_AHEAD = 10
+SLOTS_AHEAD = 20
 OUTSTANDING = 2_000  # that the sender lets be unanswered when it finds out how fast it can be
 FIND_S, HOLD_S = 4.0, 8.0
 SLOWER = 0.95
@@ -224,7 +224,10 @@ def bridge(folder: Path, name: str) -> Iterator[Server]:
     with on_one_core(command, folder / f"{name}.log") as process:
         server = Server(process, port, web_port)
         wait_until("the bridge to listen", lambda: "listening" in (folder / f"{name}.log").read_text(), 30)
-        yield server
+        try:
+            yield server
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log ends\n{(folder / f'{name}.log').read_text()[-2000:]}") from error
         for what in ("kernel", "queue"):
             dropped = server.metric(f"energy_bridge_{what}_dropped_datagrams_total")
             print(f"  · the {what} dropped {dropped:,.0f} in all" if dropped else "", end="\n" if dropped else "")
