@@ -23,7 +23,7 @@ from web3.types import Wei
 # `make soak` asks for more.
 KILLS = int(os.environ.get("BRIDGE_KILLS", "100"))
 # Every commit that a bridge makes while all goes well, and the push after the last of them.
-COMMITS = ("insert", "close", "batch", "sign", "sent", "mined", "final", "notify")
+COMMITS = ("insert", "close", "imbalance", "batch", "sign", "sent", "mined", "final", "notify")
 MORE_THAN_ALL_HAVE = 10**18  # wei per Wh
 
 

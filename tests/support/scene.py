@@ -13,7 +13,7 @@ from typing import Any
 
 from support.bridge import DEPOSIT_WEI, GRID, SOURCES, Bridge, make_bridge
 from support.chain import KINDS, Chain, Terms
-from support.senders import Load, Senders
+from support.senders import GRID_PRICE, Load, Senders
 from support.verdict import judge
 
 TERMS: Terms = (10, 20, 20)
@@ -61,7 +61,8 @@ class Scene:
             self.bridge.start()
         self.senders.run("all are sent", self.load.finish, PATIENCE_S)
         self.senders.run_to_the_end(PATIENCE_S)
-        assert self.verdict() == [], self.bridge.log
+        wrong = self.verdict()
+        assert not wrong, "\n".join([*wrong, self.bridge.log[-3000:]])
         assert "Traceback" not in self.bridge.log
 
     def verdict(self) -> list[str]:
@@ -71,6 +72,7 @@ class Scene:
             grid=GRID,
             deposits=dict.fromkeys(KINDS, DEPOSIT_WEI),
             slot_s=TERMS[0],
+            imbalance_price=lambda _slot, _energy_wh: GRID_PRICE,
         )
 
 

@@ -27,7 +27,7 @@ GRID_PRICE = 300 * GWEI  # always the same: whichever slot the bridge has it fro
 REPEAT_FIRST_S, REPEAT_LAST_S = 0.2, 1.0  # until it is acknowledged
 ASK_FIRST_S, ASK_LAST_S = 0.5, 2.0  # then the repetition only asks what became of it
 TURNED_AWAY = frozenset({"rejected", "conflict"})
-ENDS = frozenset({"settled", "refused", "superseded", "late"}) | TURNED_AWAY
+ENDS = frozenset({"settled", "refused", "superseded"}) | TURNED_AWAY
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class Delivery:
             return
         if status != self.status:
             self.statuses.append(status)
-        self.late = self.late or status == "late" or bool(answer.get("late"))
+        self.late = self.late or status == "late" or bool(answer.get("imbalance"))
         self.transaction = answer.get("transaction") or self.transaction
         self.reason = answer.get("reason") or self.reason
         if status not in TURNED_AWAY and self.acknowledged_at is None:

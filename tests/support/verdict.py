@@ -139,7 +139,9 @@ class _Slot:
 
     @property
     def counted(self) -> dict[str, Delivery]:
-        return _last(delivery for delivery in self.deliveries if delivery.acknowledged and not delivery.late)
+        # One that was superseded may have been late without that its sender ever heard so.
+        counts = (d for d in self.deliveries if d.acknowledged and not d.late and d.status != "superseded")
+        return _last(counts)
 
     @property
     def said_last(self) -> dict[str, Delivery]:
