@@ -23,7 +23,7 @@ from eth_account import Account
 KEY = b"p" * 32
 READING = Reading("pv", 1, 0, 0.0, 5, 100 * 10**9, 2)
 PATIENCE_S = 30.0
-ARTEFACT = {"abi": []}
+ARTEFACT: dict[str, list[Any]] = {"abi": []}
 
 
 class Process:
