@@ -156,6 +156,17 @@ def test_an_archive_takes_what_is_over_and_leaves_the_numbers(store: Store, tmp_
     assert [reading.slot for reading in store.readings(6, Fate.OPEN)] == [6, 6]
 
 
+def test_an_archive_keeps_no_number_that_may_be_given_back(store: Store, tmp_path: Path) -> None:
+    store.add([said("pv", 5, 100), said("grid", 5, 0)], 1.0)
+    close_due_slots(store, GATE, RULES, now=2.0)
+    batch = store.form_batch(slots_per_day=96, most_trades=100, now=3.0)
+    assert batch is not None
+    store.signed(batch, Attempt("0x0", 0, b"raw"), seq=0, operator=OPERATOR, now=4.0)
+    store.archive(tmp_path / "archive.sqlite", before=9.0)
+    store.again(batch)
+    assert store.next_seq() == 0, "the batch that reverted gets it again"
+
+
 def test_an_interrupted_archive_is_ended_the_next_time(path: Path, tmp_path: Path) -> None:
     def die(reached: str) -> None:
         if reached == "archive copy after":

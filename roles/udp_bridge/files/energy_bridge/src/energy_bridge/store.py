@@ -584,7 +584,7 @@ class Store:
                     copy = f"INSERT OR IGNORE INTO archive.{table} SELECT * FROM {table} WHERE {condition}"  # noqa: S608
                     self._db.execute(copy, values)
             with self.commit("archive"):
-                self._keep_floors(self.next_seq(), self._next_nonces())
+                self._keep_floors_of_moved()
                 self._db.execute(_BASELINES, values)
                 for table, condition in reversed(_MOVED.items()):
                     self._db.execute(f"DELETE FROM {table} WHERE {condition}", values)  # noqa: S608
@@ -592,8 +592,15 @@ class Store:
         finally:
             self._db.execute("DETACH archive")
 
-    def _next_nonces(self) -> dict[str, int]:
-        return {name: self.next_nonce(name) for (name,) in self._read("SELECT DISTINCT operator FROM attempts")}
+    def _keep_floors_of_moved(self) -> None:
+        """Remember the numbers of what is moved; those of what stays may still be given back."""
+        if (moved := self._one("SELECT max(seq) + 1 FROM batches WHERE id IN moved")) is None:
+            return
+        nonces = self._read("SELECT operator, max(nonce) + 1 FROM attempts WHERE batch IN moved GROUP BY operator")
+        self._keep_floors(
+            max(moved, self._floor("next_seq")),
+            {operator: max(nonce, self._floor(f"next_nonce {operator}")) for operator, nonce in nonces},
+        )
 
     # -------------------------------------------------------------- status
 
