@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from support.network import CHECKOUT, Network
 
-from bench import building, gas, networks
+from bench import building, gas, intake, networks
 from bench.progress import timed
 from bench.rows import KINDS, Row, from_json, markdown, select, table
 
@@ -31,7 +31,10 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Callable[[Path, frozenset[str]], Iter
     (("module_executions_per_host/",), networks.module_executions),
     (("geth_build_s",), building.geth_build),
     (("gas_per_trade/", "trades_per_s/"), gas.per_trade),
+    (("intake_datagrams_per_s/", "bridge_rss_mib"), intake.intake),
 )
+# What is measured without geth, or builds it.
+NEED_NO_PROGRAMS = ("geth_build", "intake_", "bridge_rss")
 
 
 def measure(names: frozenset[str]) -> tuple[list[Row], str | None]:
@@ -41,7 +44,7 @@ def measure(names: frozenset[str]) -> tuple[list[Row], str | None]:
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder).resolve()
         try:
-            if any(not name.startswith("geth_build") for name in names):
+            if any(not name.startswith(NEED_NO_PROGRAMS) for name in names):
                 have_programs(scratch / "ready")
             for begins, function in MEASUREMENTS:
                 if wanted := frozenset(name for name in names if name.startswith(begins)):

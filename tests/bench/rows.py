@@ -11,7 +11,10 @@ from bench.scenarios import BLOCK_GAS, SCENARIOS
 
 @dataclass(frozen=True)
 class Kind:
-    """A row before it is measured. The goal is the most that its ratio may be; its value, for gas or without a peer."""
+    """A row before it is measured. The goal is the most that its ratio may be; its value, for gas or without a peer.
+
+    Of what is better when there is more of it, the goal is the least that its value may be.
+    """
 
     meaning: str
     unit: str
@@ -20,10 +23,14 @@ class Kind:
 
     @property
     def is_judged_by_value(self) -> bool:
-        return self.peer is None or self.unit == GAS
+        return self.peer is None or self.unit in {GAS, INTAKE}
+
+    @property
+    def sign(self) -> str:
+        return "≥" if self.unit == INTAKE else "≤"
 
 
-SECONDS, MIB, MODULES, GAS, RATE = "s", "MiB", "modules", "gas", "trades/s"
+SECONDS, MIB, MODULES, GAS, RATE, INTAKE = "s", "MiB", "modules", "gas", "trades/s", "datagrams/s"
 # What a trade is without batches, by how the names of the rows beside it end.
 INSTEAD = {"": "a transaction each", "/contract_per_trade": "a contract each"}
 KINDS = {
@@ -42,6 +49,11 @@ KINDS = {
     "rss_mib/geth-gateway": Kind("memory: geth of the gateway", MIB),
     "rss_mib/bootnode": Kind("memory: bootnode", MIB),
     "rss_mib/bridge": Kind("memory: bridge", MIB),
+    "bridge_rss_mib": Kind("memory: bridge, after a million readings", MIB, 150),
+    **{
+        f"intake_datagrams_per_s/{form}": Kind(f"readings taken on one core: {form}", INTAKE, 20_000, "plain asyncio")
+        for form in ("json", "binary")
+    },
     "rss_mib/supervisord": Kind("memory: supervisord of a host", MIB),
     **{
         f"gas_per_trade/{scenario.name}{ending}": Kind(
@@ -82,7 +94,9 @@ class Row:
     def reached(self) -> bool | None:
         """Whether the goal is reached; None where there is none."""
         judged = self.value if self.kind.is_judged_by_value else self.ratio
-        return None if self.kind.goal is None or judged is None else judged <= self.kind.goal
+        if self.kind.goal is None or judged is None:
+            return None
+        return judged >= self.kind.goal if self.kind.sign == "≥" else judged <= self.kind.goal
 
     def as_json(self) -> dict[str, float | str | None]:
         return {
@@ -134,13 +148,15 @@ def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
     kind = row.kind
     peer = "" if row.peer_value is None else f"{kind.peer} {_quantity(row.peer_value, kind.unit)}"
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    goal = "" if kind.goal is None else f"≤ {kind.goal:,g}{f' {kind.unit}' if kind.is_judged_by_value else ''}"
+    goal = (
+        "" if kind.goal is None else f"{kind.sign} {kind.goal:,g}{f' {kind.unit}' if kind.is_judged_by_value else ''}"
+    )
     mark = {True: "✓", False: "✗", None: ""}[row.reached]
     return kind.meaning, _quantity(row.value, kind.unit), peer, ratio, goal, mark
 
 
 def _quantity(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if unit in {MODULES, GAS} else f"{value:,.1f} {unit}"
+    return f"{value:,.0f} {unit}" if unit in {MODULES, GAS, INTAKE} else f"{value:,.1f} {unit}"
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -122,7 +122,13 @@ def one_sealer(geth: Path, directory: Path) -> Iterator[Chain]:
     initialise(geth, datadir, genesis)
     port = free_port(socket.SOCK_STREAM)
     flags = [
-        *("--http", f"--http.port={port}", "--allow-insecure-unlock", f"--unlock={admin.address}"),
+        *(
+            "--http",
+            "--http.api=eth,net,web3,txpool,clique",
+            f"--http.port={port}",
+            "--allow-insecure-unlock",
+            f"--unlock={admin.address}",
+        ),
         *(f"--password={password_file}", "--mine", f"--miner.etherbase={admin.address}"),
         *("--miner.gasprice=1", "--syncmode=full", "--gcmode=archive"),
     ]

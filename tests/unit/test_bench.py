@@ -83,6 +83,12 @@ def test_a_goal_for_gas_is_for_the_value_although_there_is_a_peer() -> None:
     )
 
 
+def test_of_readings_taken_the_goal_is_the_least() -> None:
+    few, enough = (Row("intake_datagrams_per_s/json", taken, 900) for taken in (19_999, 20_000))
+    assert (few.reached, enough.reached) == (False, True)
+    assert "| ≥ 20,000 datagrams/s ✗ |" in markdown([few])
+
+
 def test_a_row_survives_the_file() -> None:
     entry = EIGHT.as_json()
     assert entry == {

@@ -410,3 +410,12 @@ def test_a_port_that_is_taken_is_named() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"UDP 127.0.0.1:{port} cannot be used"):
             open_socket("127.0.0.1", port)
+
+
+def test_a_flood_of_old_readings_is_one_line_of_log_and_no_commit(
+    bridge: Bridge, caplog: pytest.LogCaptureFixture
+) -> None:
+    for seq in range(20):
+        assert bridge.ask(replace(READING, seq=seq, time=NOW - 200_000 - seq))["status"] == "rejected"
+    assert caplog.text.count("rejected source=pv") == 1
+    assert bridge.metric("commit_seconds_count") == 0

@@ -21,7 +21,14 @@ from typing import Any, Protocol
 from energy_bridge.metrics import Metrics, Rejected, Way
 from energy_bridge.model import BatchState, Fate, Reading
 from energy_bridge.store import Standing, Store, Stored, StoreError
-from energy_bridge.wire import Question, RejectionError, Sources, decode_reading
+from energy_bridge.wire import (
+    Question,
+    RejectionError,
+    Sources,
+    decode_reading,
+    encode_acknowledgement,
+    encode_answer,
+)
 
 __all__ = ["Asker", "Intake", "TimeRules", "Unanswered", "describe", "untimely"]
 
@@ -29,12 +36,14 @@ log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 16_384  # about 10 MiB, and 0.8 s at 20,000 datagrams a second
 COMMIT_LIMIT = 1024  # datagrams in one commit
-SAME_LINE_S = 10.0  # a flood of one reason is one line of log in this time
-MOST_REASONS = 256  # they may quote the sender
+SAME_LINE_S = 10.0  # a flood on one topic is one line of log in this time
+MOST_TOPICS = 256
 
 EARLIEST_S = 120.0  # a source's clock may be so far ahead
 DAY_S = 86_400
 DAYS_AHEAD = 366  # the market refuses what is later
+
+_CONFLICT = {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}
 
 
 class Unanswered(StrEnum):
@@ -48,8 +57,8 @@ class Unanswered(StrEnum):
 class Asker(Protocol):
     """Who sent a datagram."""
 
-    def answer(self, answer: Mapping[str, Any], key: bytes | None) -> None:
-        """Send an answer under this key; may be called again later, when the reading is settled."""
+    def answer(self, datagram: bytes, status: str) -> None:
+        """Send an answer, encoded, with that status in it; perhaps again later, when the reading is settled."""
 
     def leave(self, why: Unanswered, reason: str) -> None:
         """Send no answer; nothing, where one was sent already."""
@@ -174,7 +183,7 @@ class Intake:
             self._queue.put((datagram, asker, now))
         if dropped := datagrams[room:]:
             self._metrics.queue_dropped.inc(len(dropped))
-            self._say("too many datagrams wait", "dropped datagrams=%d reason=%r", len(dropped))
+            self._say("dropped", "dropped datagrams=%d reason='too many wait'", len(dropped))
             for _, asker in dropped:
                 asker.leave(Unanswered.BUSY, "too many datagrams wait; send it again")
 
@@ -182,7 +191,8 @@ class Intake:
         """Send a source where one of its readings stands, once, to where it last asked from; from any thread."""
         if (last := self._last_asked.get(source)) is not None:
             asker, key = last
-            asker.answer({"source": source, "boot": boot, "seq": seq, **standing}, key)
+            answer = {"source": source, "boot": boot, "seq": seq, **standing}
+            asker.answer(encode_answer(answer, key), answer["status"])
             self._metrics.answers.inc()
 
     def _run(self) -> None:
@@ -206,14 +216,12 @@ class Intake:
 
     def _process(self, taken: Sequence[tuple[bytes, Asker, float]]) -> None:
         asked = [one for item in taken if (one := self._read(*item)) is not None]
-        if not asked:
-            return
         try:
-            asked = [one for one in asked if not self._is_untimely(one)]
-            outcomes = self._add(asked)
-            if any(outcome.new for outcome in outcomes):
-                self._on_stored()
-            self._answer_all(asked, outcomes)
+            if asked := [one for one in asked if not self._is_untimely(one)]:
+                outcomes = self._add(asked)
+                if any(outcome.new for outcome in outcomes):
+                    self._on_stored()
+                self._answer_all(asked, outcomes)
         except StoreError as error:
             self._not_durable(error, asked)
 
@@ -261,17 +269,15 @@ class Intake:
     def _answer_all(self, asked: Sequence[_Asked], outcomes: Sequence[Stored]) -> None:
         for one, outcome in zip(asked, outcomes, strict=True):
             reading, key = one.question.reading, one.question.key
-            answer: dict[str, Any] = {"source": reading.source, "boot": reading.boot, "seq": reading.seq}
-            if outcome.new:  # what describe() would say, without asking
-                answer["status"] = "late" if outcome.fate is Fate.LATE else "stored"
-                answer["slot"] = reading.slot
-            elif outcome.same:
-                answer |= describe(self._standing(reading))
-            else:
-                answer |= {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}
             if outcome.same:
                 self._last_asked[reading.source] = (one.asker, key)
-            one.asker.answer(answer, key)
+            if outcome.new:  # what describe() would say, without asking
+                status = "late" if outcome.fate is Fate.LATE else "stored"
+                one.asker.answer(encode_acknowledgement(reading, status, key), status)
+                continue
+            said = describe(self._standing(reading)) if outcome.same else _CONFLICT
+            answer = {"source": reading.source, "boot": reading.boot, "seq": reading.seq, **said}
+            one.asker.answer(encode_answer(answer, key), answer["status"])
         self._metrics.answers.inc(len(asked))
 
     def _standing(self, reading: Reading) -> Standing:
@@ -283,19 +289,20 @@ class Intake:
     def _reject(self, asker: Asker, error: RejectionError, why: Rejected = Rejected.INVALID) -> None:
         reason = str(error)
         self._metrics.rejected[Rejected.UNPROVEN if error.source is None else why].inc()
-        self._say(reason, "rejected source=%s reason=%r", error.source)
+        topic = why if why is Rejected.TIME else reason  # a reason with figures in it is another one each time
+        self._say(topic, "rejected source=%s reason=%r", error.source, reason)
         if error.source is None:
             asker.leave(Unanswered.UNPROVEN, reason)
             return
         named = {"source": error.source, "boot": error.boot, "seq": error.seq}
-        asker.answer({**named, "status": "rejected", "reason": reason}, error.key)
+        asker.answer(encode_answer({**named, "status": "rejected", "reason": reason}, error.key), "rejected")
         self._metrics.answers.inc()
 
     def _not_durable(self, error: StoreError, asked: Sequence[_Asked]) -> None:
         """Acknowledge nobody, and begin with a fresh connection next time: whatever it was may be over then."""
         self.trouble = str(error)
         self._metrics.commit_failures.inc()
-        self._say(str(error), "not_acknowledged datagrams=%d reason=%r", len(asked), level=logging.ERROR)
+        self._say(str(error), "not_acknowledged datagrams=%d reason=%r", len(asked), str(error), level=logging.ERROR)
         for one in asked:
             one.asker.leave(Unanswered.NOT_DURABLE, str(error))
         if self._store is not None:
@@ -307,12 +314,12 @@ class Intake:
             self._store = self._open_store()
         return self._store
 
-    def _say(self, reason: str, line: str, value: object, *, level: int = logging.WARNING) -> None:
-        """Log a line about this reason, unless it was said a moment ago."""
+    def _say(self, topic: str, line: str, *values: object, level: int = logging.WARNING) -> None:
+        """Log a line on this topic, unless it was said a moment ago."""
         now = self._clock()
-        if now < self._silent_until.get(reason, 0.0):
+        if now < self._silent_until.get(topic, 0.0):
             return
-        if len(self._silent_until) > MOST_REASONS:
+        if len(self._silent_until) > MOST_TOPICS:
             self._silent_until.clear()
-        self._silent_until[reason] = now + SAME_LINE_S
-        log.log(level, line, value, reason)
+        self._silent_until[topic] = now + SAME_LINE_S
+        log.log(level, line, *values)

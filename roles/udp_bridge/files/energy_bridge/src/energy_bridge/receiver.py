@@ -8,13 +8,13 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from energy_bridge.intake import Asker, Intake, Unanswered
 from energy_bridge.metrics import Metrics, Rejected, Way
 from energy_bridge.recvmmsg import Datagrams, parse_address
-from energy_bridge.wire import MAX_DATAGRAM_BYTES, encode_answer
+from energy_bridge.wire import MAX_DATAGRAM_BYTES
 
 __all__ = ["BUFFER_BYTES", "Allowed", "Receiver", "open_socket"]
 
@@ -148,10 +148,10 @@ class _UdpAsker:
         self._socket = sock
         self._address = address
 
-    def answer(self, answer: Mapping[str, Any], key: bytes | None) -> None:
+    def answer(self, datagram: bytes, status: str) -> None:  # noqa: ARG002 - a datagram has it inside
         """Send it; what a full buffer or an unreachable host loses is asked for again."""
         try:  # noqa: SIM105 - it is done 20,000 times a second
-            self._socket.sendto(encode_answer(answer, key), socket.MSG_DONTWAIT, self._address)
+            self._socket.sendto(datagram, socket.MSG_DONTWAIT, self._address)
         except OSError:
             pass
 

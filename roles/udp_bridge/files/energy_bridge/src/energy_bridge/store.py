@@ -277,13 +277,18 @@ class Store:
 
     def open_slots(self) -> list[OpenSlot]:
         """The slots that are not closed, in order."""
+        # From source to source by the index: a slot may have many readings of each.
         rows = self._read(
-            "SELECT slot, first_at, source FROM slots LEFT JOIN readings USING (slot) WHERE closed_at IS NULL"
-            " GROUP BY slot, source ORDER BY slot"
+            "WITH RECURSIVE reported (slot, source) AS ("
+            " SELECT slot, (SELECT min(source) FROM readings WHERE readings.slot = slots.slot)"
+            " FROM slots WHERE closed_at IS NULL UNION ALL"
+            " SELECT slot, (SELECT min(source) FROM readings"
+            " WHERE readings.slot = reported.slot AND source > reported.source) FROM reported WHERE source IS NOT NULL"
+            ") SELECT slot, first_at, source FROM reported JOIN slots USING (slot) ORDER BY slot"
         )
         slots: dict[tuple[int, float], set[str]] = {}
         for slot, first_at, source in rows:
-            slots.setdefault((slot, first_at), set()).add(source)
+            slots.setdefault((slot, first_at), set()).update([] if source is None else [source])
         return [OpenSlot(slot, first_at, frozenset(sources)) for (slot, first_at), sources in slots.items()]
 
     def readings(self, slot: int, fate: Fate) -> list[Reading]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 from aiohttp import web
 
@@ -15,7 +14,7 @@ from energy_bridge.health import View, notes, problems
 from energy_bridge.intake import Intake, Unanswered
 from energy_bridge.metrics import Metrics, Rejected, Way
 from energy_bridge.receiver import Allowed
-from energy_bridge.wire import MAC_BYTES, MAX_DATAGRAM_BYTES, encode_answer
+from energy_bridge.wire import MAC_BYTES, MAX_DATAGRAM_BYTES
 
 __all__ = ["MAC_HEADER", "Web"]
 
@@ -122,15 +121,13 @@ class _HttpAsker:
         self._authenticated = authenticated
         self.response: asyncio.Future[web.Response] = loop.create_future()
 
-    def answer(self, answer: Mapping[str, Any], key: bytes | None) -> None:
+    def answer(self, datagram: bytes, status: str) -> None:
         """Respond with the answer, its MAC in a header."""
-        datagram = encode_answer(answer, key)
         headers = {"Content-Type": "application/json"}
-        if key is not None:
+        if self._authenticated:
             headers[MAC_HEADER] = datagram[-MAC_BYTES:].hex()
             datagram = datagram[:-MAC_BYTES]
-        status = _BY_STATUS.get(answer["status"], HTTPStatus.OK)
-        self._respond(web.Response(body=datagram, status=status, headers=headers))
+        self._respond(web.Response(body=datagram, status=_BY_STATUS.get(status, HTTPStatus.OK), headers=headers))
 
     def leave(self, why: Unanswered, reason: str) -> None:
         """Respond with the reason, which nobody's key proves."""

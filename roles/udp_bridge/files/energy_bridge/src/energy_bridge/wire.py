@@ -50,6 +50,7 @@ __all__ = [
     "Sources",
     "decode_answer",
     "decode_reading",
+    "encode_acknowledgement",
     "encode_answer",
     "encode_binary",
     "encode_reading",
@@ -189,6 +190,15 @@ def encode_answer(answer: Mapping[str, Any], key: bytes | None) -> bytes:
     return _seal(body, key)
 
 
+def encode_acknowledgement(reading: Reading, status: str, key: bytes | None) -> bytes:
+    """Write the answer that most readings get, with a status that needs no more than the slot, in half of the time."""
+    body = (
+        f'{{"version":{VERSION},"source":{_quoted(reading.source)},"boot":{reading.boot},"seq":{reading.seq},'
+        f'"status":"{status}","slot":{reading.slot}}}'
+    )
+    return _seal(body.encode(), key)
+
+
 def decode_answer(datagram: bytes, key: bytes | None) -> dict[str, Any]:
     """Read what the bridge answered; raises RejectionError for a wrong MAC or what is no answer."""
     if key is not None:
@@ -266,7 +276,8 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a number")
 
 
-_WRITERS: Mapping[type, Callable[[Any], str]] = {int: int.__repr__, str: json.encoder.encode_basestring_ascii}
+_quoted = json.encoder.encode_basestring_ascii
+_WRITERS: Mapping[type, Callable[[Any], str]] = {int: int.__repr__, str: _quoted}
 _DECODER = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_without_doubles)
 
 
