@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from energy_bridge.batch import BatchTrade, SettledBatch, encode_batch
 from energy_bridge.merkle import merkle_root, root_of_path
@@ -300,6 +301,10 @@ def test_a_table_and_a_copy_are_made_while_the_bridge_runs(bridge: Bridge, tmp_p
         rows = list(csv.DictReader(file))
     assert [int(row["energy_wh"]) for row in rows] == [trade.energy_wh for trade in bridge.trades()]
     assert {row["state"] for row in rows} == {"FINAL"}
+    bridge.run("export", "--format", "parquet", str(tmp_path / "trades.parquet"))
+    table = pyarrow.parquet.read_table(tmp_path / "trades.parquet").to_pylist()
+    empty = {None: ""}
+    assert [{name: str(empty.get(value, value)) for name, value in row.items()} for row in table] == rows
     bridge.run("backup", str(tmp_path / "copy.sqlite"))
     with closing(Store(tmp_path / "copy.sqlite", read_only=True)) as copy:
         assert copy.status()["trades"]["settled"] == len(rows)

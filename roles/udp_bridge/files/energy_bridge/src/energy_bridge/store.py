@@ -267,8 +267,7 @@ class Store:
     def last_price(self, source: str, slot: int) -> int | None:
         """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
         price: int | None = self._one(
-            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ?"
-            " ORDER BY slot DESC, boot DESC, seq DESC LIMIT 1",
+            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ? ORDER BY boot DESC, seq DESC LIMIT 1",
             (source, slot),
         )
         return price
