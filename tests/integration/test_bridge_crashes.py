@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -67,8 +67,14 @@ def test_a_bridge_that_dies_at_a_batch_that_reverted_settles_it_again(run: Scene
         run.bridge.start(f"{commit} {when}")
         run.run_until("a batch waits for a block", lambda: int(run.chain.node.rpc.call("txpool_status")["pending"], 16))
         pause = run.bridge.market.functions.setPaused
-        dear = {"from": run.chain.admin.address, "maxPriorityFeePerGas": Wei(10**11), "gas": 1_000_000}
-        paused = pause(True).transact({**dear, "maxFeePerGas": Wei(10**12)})
+        paused = pause(True).transact(
+            {
+                "from": run.chain.admin.address,
+                "gas": 1_000_000,
+                "maxPriorityFeePerGas": Wei(10**11),  # before the batch
+                "maxFeePerGas": Wei(10**12),
+            }
+        )
     run.chain.wait([paused])
     run.run_until("it dies", lambda: run.bridge.ended)
     run.has_died()
@@ -76,18 +82,13 @@ def test_a_bridge_that_dies_at_a_batch_that_reverted_settles_it_again(run: Scene
     run.settle()
 
 
-class sealing_stopped:  # noqa: N801 - it is used like a function
+@contextmanager
+def sealing_stopped(chain: Chain) -> Iterator[None]:
     """No block comes for as long as the context lasts."""
-
-    def __init__(self, chain: Chain) -> None:
-        self._rpc = chain.node.rpc
-
-    def __enter__(self) -> None:
-        self._rpc.call("miner_stop")
-        time.sleep(2)  # the block that is under way still comes
-
-    def __exit__(self, *_: object) -> None:
-        self._rpc.call("miner_start")
+    chain.node.rpc.call("miner_stop")
+    time.sleep(2)  # the block that is under way still comes
+    yield
+    chain.node.rpc.call("miner_start")
 
 
 def test_a_database_from_an_older_backup_settles_nothing(run: Scene, tmp_path: Path) -> None:

@@ -26,12 +26,13 @@ PATIENCE_S = 60
 
 @dataclass
 class Geth:
-    """A geth on a folder of its own, which it takes up again after each start."""
+    """A geth on a folder of its own, which it takes up again after each start; account is what it seals with."""
 
     program: Path
     datadir: Path
     flags: tuple[str, ...]
     node: Node
+    account: str = ""
 
     @property
     def head(self) -> int:
@@ -79,22 +80,24 @@ class Sealers:
 
     def part(self, one_side: Sequence[Geth], other_side: Sequence[Geth]) -> None:
         """Cut every connection between the two sides."""
-        for one, other in itertools.product(one_side, other_side):
-            for node, peer in ((one, other), (other, one)):
-                node.call("admin_removePeer", peer.node.enode)
+        across = list(itertools.product(one_side, other_side))
+        pairs = across + [(other, one) for one, other in across]
+        enodes = {id(node): node.node.enode for node in self.all}
 
         def parted() -> bool:
-            ids = {id(node): node.call("admin_nodeInfo")["id"] for node in self.all}
-            return not any(
-                ids[id(other)] in _peers(one) or ids[id(one)] in _peers(other)
-                for one, other in itertools.product(one_side, other_side)
-            )
+            for one, other in pairs:  # again and again: a call that was under way may still come through
+                one.call("admin_removePeer", enodes[id(other)])
+            return not any(_id_in(enodes[id(other)]) in _peers(one) for one, other in pairs)
 
         assert wait_until(parted, timeout_s=PATIENCE_S, clock=time)
 
 
 def _peers(node: Geth) -> set[str]:
-    return {peer["id"] for peer in node.call("admin_peers")}
+    return {_id_in(peer["enode"]) for peer in node.call("admin_peers")}
+
+
+def _id_in(enode: str) -> str:
+    return enode.split("@")[0]
 
 
 @contextmanager
@@ -106,10 +109,10 @@ def sealers(geth: Path, directory: Path, count: int) -> Iterator[Sealers]:
     common = ("--syncmode=full", "--gcmode=archive", "--miner.gasprice=1")
     nodes: list[Geth] = []
 
-    def add(name: str, *flags: str) -> Geth:
+    def add(name: str, *flags: str, account: str = "") -> Geth:
         datadir = directory / name
         initialise(geth, datadir, genesis)
-        nodes.append(Geth(geth, datadir, (*common, *flags), start(geth, datadir, *common, *flags)))
+        nodes.append(Geth(geth, datadir, (*common, *flags), start(geth, datadir, *common, *flags), account))
         return nodes[-1]
 
     try:
@@ -122,7 +125,7 @@ def sealers(geth: Path, directory: Path, count: int) -> Iterator[Sealers]:
             urls.append(f"http://127.0.0.1:{port}")
             unlocked = (f"--unlock={account.address}", f"--password={password_file}", "--allow-insecure-unlock")
             mining = ("--mine", f"--miner.etherbase={account.address}")
-            add(f"sealer{number}", *unlocked, *mining, "--http", f"--http.port={port}")
+            add(f"sealer{number}", *unlocked, *mining, "--http", f"--http.port={port}", account=account.address)
         port = free_port(socket.SOCK_STREAM)
         gateway = add("gateway", "--http", f"--http.port={port}")
         for node in nodes:
