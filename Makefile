@@ -34,6 +34,7 @@ test-geth: environment ## Go's tests of what our patches of geth touch
 
 soak: environment ## the long forms of tests, for hours in which nothing else runs
 	@.venv/bin/pytest tests/soak
+	@BRIDGE_KILLS=500 .venv/bin/pytest tests/integration/test_bridge_crashes.py
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
 	@$(RUN) tests/bench/bench.py $(ROWS)

@@ -43,10 +43,13 @@ PHASES = {
         [
             "pytest",
             "tests/integration/test_energy_bridge.py",
+            "tests/integration/test_bridge_health.py",
             "tests/integration/test_octave.py",
             "tests/integration/test_go_from_pypi.py",
         ],
     ],
+    # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
+    "crashes": [["pytest", "tests/integration/test_bridge_crashes.py", "tests/integration/test_bridge_outages.py"]],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
