@@ -44,7 +44,7 @@ class Metrics:
     """The counters of one bridge, for any thread; what is a state rather than a count is asked for when it is shown."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # all began when the process did, and that is shown once
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # all began when the process did: that is shown once
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
