@@ -245,7 +245,9 @@ def test_a_lost_database_is_noticed_before_anything_is_settled_again(bridge: Bri
     bridge.start()
     assert bridge.process is not None
     assert bridge.process.wait(timeout=30) == 1
-    assert "restore the database" in bridge.log.read_text().splitlines()[-1]
+    log = bridge.log.read_text()
+    assert "restore the database" in log.splitlines()[-1]
+    assert log.count("listening") == 1, "it acknowledged what it may not keep"
     assert len(bridge.trades()) == settled
 
 

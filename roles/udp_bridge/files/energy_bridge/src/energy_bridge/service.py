@@ -123,6 +123,9 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             on_settled=tell,
         )
 
+        # A database that is not the right one acknowledges nothing. Whether it is has to wait where the node is away.
+        with contextlib.suppress(ChainError):
+            await settlement.check()
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
         if config.web_port is not None:
