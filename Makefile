@@ -2,10 +2,11 @@
 PYTHON ?= python3
 SLOTS ?= 12
 ROWS ?=
+KILLS ?= 500
 DEMO := $(PYTHON) scripts/demo.py
 RUN := .venv/bin/python
 
-.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth bench contracts lock build environment
+.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth soak bench contracts lock build environment
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +32,9 @@ test-fast: environment ## what tests within a few minutes: all but the phases th
 
 test-geth: environment ## Go's tests of what our patches of geth touch
 	@$(RUN) scripts/geth_tests.py
+
+soak: environment ## the long forms of what `make test` does: the bridge killed 500 times (KILLS=500)
+	@BRIDGE_KILLS=$(KILLS) $(RUN) scripts/test.py crashes
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
 	@$(RUN) tests/bench/bench.py $(ROWS)
