@@ -49,7 +49,9 @@ PHASES = {
         ],
     ],
     # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
-    "crashes": [["pytest", "tests/integration/test_bridge_crashes.py", "tests/integration/test_bridge_outages.py"]],
+    "crashes": [
+        ["pytest", *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk"))],
+    ],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
