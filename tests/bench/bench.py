@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from support.network import CHECKOUT, Network
 
-from bench import building, gas, networks
+from bench import building, gas, networks, settling
 from bench.progress import timed
 from bench.rows import KINDS, Row, from_json, markdown, select, table
 
@@ -31,6 +31,7 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Callable[[Path, frozenset[str]], Iter
     (("module_executions_per_host/",), networks.module_executions),
     (("geth_build_s",), building.geth_build),
     (("gas_per_trade/", "trades_per_s/"), gas.per_trade),
+    (("settled_", "final_latency_"), settling.settled),
 )
 
 
