@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -113,19 +114,27 @@ def make_bridge(
     chain: Chain,
     *,
     terms: Terms,
+    kinds: Mapping[str, str] = KINDS,
     url: str | None = None,
     deposit_wei: int = DEPOSIT_WEI,
     **settings: Any,
 ) -> Bridge:
-    """Deploy a market and write down a bridge for it; url is where its node answers, settings are of config.json."""
+    """Deploy a market with actors of these kinds, by name, and write down a bridge for it.
+
+    Url is where its node answers, settings are of config.json.
+    """
     operator = Account.create()
     keystore, password_file = directory / "operator/keystore", directory / "operator/password"
     write_keystore(operator, keystore, password_file)
-    actors = {name: Account.create().address for name in KINDS}
+    actors = {name: Account.create().address for name in kinds}
     market = chain.market(
-        operator=operator.address, actors=actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei), terms=terms
+        operator=operator.address,
+        actors=actors,
+        deposits_wei=dict.fromkeys(kinds, deposit_wei),
+        terms=terms,
+        kinds=kinds,
     )
-    keys = {name: secrets.token_bytes(32) for name in KINDS}
+    keys = {name: secrets.token_bytes(32) for name in kinds}
     source_keys = directory / "source-keys.json"
     source_keys.write_text(json.dumps({name: key.hex() for name, key in keys.items()}))
     port = free_port(socket.SOCK_DGRAM)
@@ -143,7 +152,7 @@ def make_bridge(
         "period_s": 1,
         "market": {"address": market.address, "abi": str(ARTIFACT)},
         "operator": {"keystore": str(keystore), "password_file": str(password_file)},
-        "actors": {name: {"address": address, "kind": KINDS[name]} for name, address in actors.items()},
+        "actors": {name: {"address": address, "kind": kinds[name]} for name, address in actors.items()},
         "clearing": {},
         "source_keys": str(source_keys),
         "slot_s": terms[0],
