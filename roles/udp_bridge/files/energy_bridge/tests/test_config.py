@@ -23,6 +23,9 @@ GOOD: dict[str, Any] = {
     "chain_id": 1337,
     "period_s": 5,
     "market": {"address": "0x" + "ab" * 20, "abi": "EnergyMarket.artifact.json"},
+    "mode": "batch",
+    "agreement_factory": None,
+    "deliver_within_s": 86_400,
     "operator": {"keystore": "keystore", "password_file": "password"},
     "actors": {
         "pv": {"address": "0x" + "01" * 20, "kind": "PV"},
