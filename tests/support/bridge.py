@@ -9,12 +9,14 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 from web3.contract import Contract
 
 from support import crashing_bridge
@@ -108,13 +110,17 @@ def make_bridge(
     terms: Terms,
     url: str | None = None,
     deposit_wei: int = DEPOSIT_WEI,
+    accounts: Mapping[str, LocalAccount] | None = None,
     **settings: Any,
 ) -> Bridge:
-    """Deploy a market and write down a bridge for it; url is where its node answers, settings are of config.json."""
+    """Deploy a market and write down a bridge for it; url is where its node answers, settings are of config.json.
+
+    Accounts are the actors'; without them they have some that nobody can sign for.
+    """
     operator = Account.create()
     keystore, password_file = directory / "operator/keystore", directory / "operator/password"
     write_keystore(operator, keystore, password_file)
-    actors = {name: Account.create().address for name in KINDS}
+    actors = {name: (accounts[name] if accounts else Account.create()).address for name in KINDS}
     market = chain.market(
         operator=operator.address, actors=actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei), terms=terms
     )
