@@ -64,7 +64,8 @@ class Parties:
         made = [event["args"]["agreement"] for event in self.factory.events.AgreementCreated().get_logs(from_block=0)]
         contracts = [web3.eth.contract(address=address, abi=abi) for address in made]
         return [
-            Agreement(one, *one.functions.terms().call(), STATES[one.functions.state().call()]) for one in contracts
+            Agreement(one, *one.functions.terms().call(), state=STATES[one.functions.state().call()])
+            for one in contracts
         ]
 
     def states(self) -> set[str]:
@@ -76,7 +77,7 @@ class Parties:
 
     def confirm(self, agreements: Sequence[Agreement]) -> None:
         """Let those who pay say that the energy was delivered."""
-        accounts = {account.address: account for account in self.accounts.values()}
+        accounts: dict[str, LocalAccount] = {account.address: account for account in self.accounts.values()}
         self._send([(accounts[one.payer], one.contract.functions.confirmDelivery()) for one in agreements])
 
     def accept(self, names: Collection[str]) -> None:
@@ -85,7 +86,8 @@ class Parties:
         self._send([(self.accounts[name], accept(True)) for name in names])
 
     def _send(self, calls: Sequence[tuple[LocalAccount, Any]]) -> None:
-        web3, sent, nonces = self.chain.web3, [], {}
+        web3, sent = self.chain.web3, []
+        nonces: dict[str, int] = {}
         for account, call in calls:
             nonce = nonces.get(account.address, web3.eth.get_transaction_count(account.address))
             nonces[account.address] = nonce + 1
