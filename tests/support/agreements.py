@@ -49,6 +49,12 @@ class Agreement:
         return self.buyer if self.price_wei_per_wh >= 0 else self.seller
 
 
+def _read(contract: Contract) -> Agreement:
+    trade_id, seller, buyer, energy_wh, price, slot, deliver_by = contract.functions.terms().call()
+    state = STATES[contract.functions.state().call()]
+    return Agreement(contract, trade_id, seller, buyer, energy_wh, price, slot, deliver_by, state)
+
+
 @dataclass(frozen=True)
 class Parties:
     """A bridge, the factory of its market, and the accounts of its actors by name."""
@@ -63,10 +69,7 @@ class Parties:
         web3, abi = self.factory.w3, _artifact("EnergyAgreement")["abi"]
         made = [event["args"]["agreement"] for event in self.factory.events.AgreementCreated().get_logs(from_block=0)]
         contracts = [web3.eth.contract(address=address, abi=abi) for address in made]
-        return [
-            Agreement(one, *one.functions.terms().call(), state=STATES[one.functions.state().call()])
-            for one in contracts
-        ]
+        return [_read(one) for one in contracts]
 
     def states(self) -> set[str]:
         return {agreement.state for agreement in self.agreements()}
