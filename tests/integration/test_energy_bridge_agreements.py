@@ -137,7 +137,6 @@ def export(parties: Parties, path: Path) -> list[dict[str, str]]:
 POINTS = (
     "batch after",
     "sign after",
-    "sent before",
     "mined after",
     "final before",
     "act before",
