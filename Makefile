@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SLOTS ?= 12
 ROWS ?=
+KILLS ?= 500
 DEMO := $(PYTHON) scripts/demo.py
 RUN := .venv/bin/python
 
@@ -32,8 +33,9 @@ test-fast: environment ## what tests within a few minutes: all but the phases th
 test-geth: environment ## Go's tests of what our patches of geth touch
 	@$(RUN) scripts/geth_tests.py
 
-soak: environment ## the long forms of tests, for hours in which nothing else runs
+soak: environment ## the long forms of tests: a million datagrams, the bridge killed 500 times (KILLS=500)
 	@.venv/bin/pytest tests/soak
+	@BRIDGE_KILLS=$(KILLS) $(RUN) scripts/test.py crashes
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
 	@$(RUN) tests/bench/bench.py $(ROWS)

@@ -193,6 +193,7 @@ def look(base_port: int) -> "tuple[Any, str, dict[str, Any]]":
         "genesis_hash": chain.genesis_hash,
         "rpc_url": rpc_url,
         "bridge_udp": f"127.0.0.1:{base_port + 91}",
+        "bridge_http": f"http://127.0.0.1:{base_port + 92}",
         "head": chain.head,
         "signers": chain.signers,
         "trades": {"made": bridge_status()["trades"]["made"], "settled": len(chain.trades)},
@@ -228,7 +229,9 @@ Time        {took}
 The network keeps running. Where to look next
   make demo-status                         the network as it is now
   make demo                                another stretch of the day, on the same chain
-  .venv/bin/energy-bridge status --config .demo/hosts/gateway/bridge/config.json
+  .venv/bin/energy-bridge reconcile --config .demo/hosts/gateway/bridge/config.json
+                                           its database against the chain; status shows it, --help what else there is
+  {document["bridge_http"]}/healthz           is all well? /metrics for Prometheus
   {document["rpc_url"]}                   JSON-RPC for web3, ethers or a wallet (chain id {CHAIN_ID})
   {document["market"]["artifact"]}
                                            the market's ABI and address

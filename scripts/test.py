@@ -43,9 +43,14 @@ PHASES = {
         [
             "pytest",
             "tests/integration/test_energy_bridge.py",
+            "tests/integration/test_bridge_health.py",
             "tests/integration/test_octave.py",
             "tests/integration/test_go_from_pypi.py",
         ],
+    ],
+    # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
+    "crashes": [
+        ["pytest", *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk"))],
     ],
     "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
     "containers": [["pytest", "tests/containers"]],

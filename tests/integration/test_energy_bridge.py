@@ -7,6 +7,7 @@ import csv
 import json
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from energy_bridge.model import BatchState, Trade
 from energy_bridge.store import Store
 from eth_account import Account
 from support.bridge import make_bridge
-from support.chain import TERMS, Chain, Terms, one_sealer, settled_batches
+from support.chain import TERMS, Chain, Terms, free_port, one_sealer, settled_batches, write_keystore
 from support.network import wait_until
 from web3 import Web3
 
@@ -245,7 +247,9 @@ def test_a_lost_database_is_noticed_before_anything_is_settled_again(bridge: Bri
     bridge.start()
     assert bridge.process is not None
     assert bridge.process.wait(timeout=30) == 1
-    assert "restore the database" in bridge.log.read_text().splitlines()[-1]
+    log = bridge.log.read_text()
+    assert "restore the database" in log.splitlines()[-1]
+    assert log.count("listening") == 1, "it acknowledged what it may not keep"
     assert len(bridge.trades()) == settled
 
 
@@ -282,6 +286,32 @@ def test_a_second_bridge_is_kept_off_the_key(bridge: Bridge) -> None:
     second = subprocess.run(bridge.command("run", "--config", str(other)), capture_output=True, text=True, check=False)
     assert second.returncode == 1
     assert "Another bridge uses the key in " in second.stderr
+
+
+def test_two_bridges_settle_on_one_market_with_a_key_each(bridge: Bridge, chain: Chain) -> None:
+    operator = Account.create()
+    other = copy(bridge)
+    other.directory, other.port = bridge.directory / "other", free_port(socket.SOCK_DGRAM)
+    other.config, other.log = other.directory / "config.json", other.directory / "bridge.log"
+    write_keystore(operator, other.directory / "keystore", other.directory / "password")
+    settings = json.loads(bridge.config.read_text())
+    settings["operator"] = {
+        "keystore": str(other.directory / "keystore"),
+        "password_file": str(other.directory / "password"),
+    }
+    settings |= {"listen_port": other.port, "database": str(other.directory / "bridge.sqlite")}
+    other.config.write_text(json.dumps(settings))
+    allow = bridge.market.functions.setOperator(operator.address, True)
+    chain.wait([allow.transact({"from": chain.admin.address}), chain.give(operator.address, ETHER)])
+    other.start()
+    try:
+        players = [bridge.simulate(slots=2, start_slot=FIRST_SLOT), other.simulate(slots=2, start_slot=FIRST_SLOT + 2)]
+        assert [player.wait(timeout=90) for player in players] == [0, 0], other.log.read_text()
+    finally:
+        other.stop(signal.SIGTERM)
+    settled = settled_batches(bridge.market)
+    assert {batch.operator for batch in settled} == {bridge.operator, operator.address}
+    assert {trade.slot for batch in settled for trade in batch.trades} == set(range(FIRST_SLOT, FIRST_SLOT + 4))
 
 
 def test_a_reading_is_proven_to_be_in_its_batch(bridge: Bridge) -> None:

@@ -21,6 +21,7 @@ from web3.contract import Contract
 
 from support import crashing_bridge
 from support.chain import ARTIFACT, KINDS, Chain, Terms, free_port, write_keystore
+from support.disk import enter
 from support.verdict import Ledger, read_ledger
 
 GRID = "grid"
@@ -36,8 +37,10 @@ def _processes() -> ForkServerContext:
     return context
 
 
-def _child(directory: Path, config: Path, point: str | None, nth: int) -> None:
-    """Run a bridge in this process, in its folder's log and with nothing of ours."""
+def _child(directory: Path, config: Path, point: str | None, nth: int, mounts: Path | None) -> None:
+    """Run a bridge in this process, with its folder's log and with nothing of ours."""
+    if mounts is not None:
+        enter(mounts)
     log = os.open(directory / "bridge.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for number in (1, 2):
         os.dup2(log, number)
@@ -46,7 +49,10 @@ def _child(directory: Path, config: Path, point: str | None, nth: int) -> None:
 
 @dataclass
 class Bridge:
-    """A bridge's folder, and the process that runs on it, if any. Config is config.json before it is written."""
+    """A bridge's folder, and the process that runs on it, if any.
+
+    Config is config.json before it is written, mounts the mount namespace that it runs in, if not in ours.
+    """
 
     directory: Path
     market: Contract
@@ -56,6 +62,7 @@ class Bridge:
     port: int
     config: dict[str, Any]
     process: ForkServerProcess | None = None
+    mounts: Path | None = None
 
     @property
     def address(self) -> tuple[str, int]:
@@ -72,7 +79,7 @@ class Bridge:
 
     def start(self, point: str | None = None, nth: int = 1) -> None:
         """Start it; with a point, it dies there by itself."""
-        self.process = _processes().Process(target=_child, args=(self.directory, self.write(), point, nth))
+        self.process = _processes().Process(target=_child, args=(self.directory, self.write(), point, nth, self.mounts))
         self.process.start()
 
     def write(self) -> Path:

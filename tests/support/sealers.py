@@ -97,7 +97,7 @@ def _peers(node: Geth) -> set[str]:
 
 
 def _id_in(enode: str) -> str:
-    return enode.split("@", maxsplit=1)[0]
+    return enode.partition("@")[0]
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class Delivery:
     transaction: str | None = None
     reason: str | None = None
     late: bool = False  # the bridge ever said that its slot was closed already
+    silent_until: Delivery | None = None
     pause_s: float = REPEAT_FIRST_S
 
     @property
@@ -107,11 +108,17 @@ class Senders:
         for sock in self._sockets.values():
             sock.close()
 
-    def send(self, source: str, *, slot: int, energy_wh: int, price_wei_per_wh: int) -> Delivery:
-        """Send a reading, and again until its end is known; it supersedes the source's former ones of that slot."""
+    def send(
+        self, source: str, *, slot: int, energy_wh: int, price_wei_per_wh: int, silent_until: Delivery | None = None
+    ) -> Delivery:
+        """Send a reading, and again until its end is known; it supersedes the source's former ones of that slot.
+
+        With silent_until it believes its acknowledgement, and asks no more before that other reading has ended: a
+        bridge that forgot it is not reminded.
+        """
         seq = self._next_seq[source]
         self._next_seq[source] += 1
-        delivery = Delivery(source, self._boot, seq, slot, energy_wh, price_wei_per_wh)
+        delivery = Delivery(source, self._boot, seq, slot, energy_wh, price_wei_per_wh, silent_until=silent_until)
         body = json.dumps(
             {
                 "version": 1,
@@ -174,8 +181,10 @@ class Senders:
         return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "nothing sent"
 
     def _transmit(self, delivery: Delivery) -> None:
-        with suppress(OSError):  # nobody listens just now, or the buffer is full: it is sent again
-            self._sockets[delivery.source].send(delivery.datagram)
+        other = delivery.silent_until
+        if not delivery.acknowledged or other is None or other.ended:
+            with suppress(OSError):  # nobody listens just now, or the buffer is full: it is sent again
+                self._sockets[delivery.source].send(delivery.datagram)
         heapq.heappush(self._due, (time.monotonic() + delivery.pause_s, next(self._numbers), delivery))
         delivery.pause_s = min(2 * delivery.pause_s, ASK_LAST_S if delivery.acknowledged else REPEAT_LAST_S)
 
@@ -235,24 +244,23 @@ class Load:
         self._under_way = [slot for slot in self._under_way if next(slot, True) is False]
 
     def _slot(self, slot: int) -> Iterator[bool]:
-        """One slot's course; yields False while it waits."""
+        """One slot's course; yields False while it waits. The grid asks how it stands, the others ask after that."""
         others = self._random.sample(self._sources, len(self._sources))
-        correcting, tardy = slot % self.CORRECTED_EVERY == 0, slot % self.LATE_EVERY == 0
-        if correcting:  # nobody closes a slot that others are missing in, so the second one is in time
+        sent = [self._senders.send(self._grid, slot=slot, energy_wh=0, price_wei_per_wh=GRID_PRICE)]
+        last = others.pop() if slot % self.LATE_EVERY == 0 else None
+        if slot % self.CORRECTED_EVERY == 0:  # nobody closes a slot that others are missing in: the second is in time
             corrected = others.pop()
-            self._offer(corrected, slot)
-            second = self._offer(corrected, slot)
+            self._offer(corrected, slot, sent[0])
+            second = self._offer(corrected, slot, sent[0])
             while not second.acknowledged:
                 yield False
-        last = others.pop() if tardy else None
-        sent = [self._offer(source, slot) for source in others]
-        sent.append(self._senders.send(self._grid, slot=slot, energy_wh=0, price_wei_per_wh=GRID_PRICE))
+        sent += [self._offer(source, slot, sent[0]) for source in others]
         while last is not None and all(delivery.status in ("unanswered", "stored") for delivery in sent):
             yield False
         if last is not None:
-            self._offer(last, slot)
+            self._offer(last, slot, sent[0])
 
-    def _offer(self, source: str, slot: int) -> Delivery:
+    def _offer(self, source: str, slot: int, grids: Delivery) -> Delivery:
         energy_wh = self._random.choice((0, 1, -1)) * self._random.randint(1, 3000)
         price = self._random.randint(50, 450) * GWEI
-        return self._senders.send(source, slot=slot, energy_wh=energy_wh, price_wei_per_wh=price)
+        return self._senders.send(source, slot=slot, energy_wh=energy_wh, price_wei_per_wh=price, silent_until=grids)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is in the database stays in it: through new versions, copies, archives and a rebuild."""
 
+import os
+import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -59,6 +61,19 @@ def store(path: Path) -> Iterator[Store]:
         yield opened
 
 
+def killed_at(point: str, act: Callable[[Callable[[str], None]], object]) -> None:
+    """Let a process of its own do this with the database, and be killed at that point."""
+
+    def die(reached: str) -> None:
+        if reached == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if (pid := os.fork()) == 0:
+        act(die)
+        os._exit(0)  # it came so far
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
 def settle(store: Store, slot: int, *, seq: int) -> int:
     """A slot's way to its end, in which pv sells 100 Wh to the grid."""
     store.add([said("pv", slot, 100), said("grid", slot, 0)], 1.0)
@@ -105,16 +120,10 @@ def test_a_database_of_a_later_version_is_left_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", ["migrate before", "migrate after"])
-def test_an_interrupted_migration_begins_or_is_done(path: Path, point: str) -> None:
+def test_a_migration_that_is_killed_begins_again_or_is_done(path: Path, point: str) -> None:
     with closing(sqlite3.connect(path)) as old:
         old.executescript(SCHEMA_1)
-
-    def die(reached: str) -> None:
-        if reached == point:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Store(path, at=die)
+    killed_at(point, lambda at: Store(path, at=at))
     with closing(Store(path)) as store:
         assert store.status()["readings"]["stored"] == 6
 
@@ -167,19 +176,30 @@ def test_an_archive_keeps_no_number_that_may_be_given_back(store: Store, tmp_pat
     assert store.next_seq() == 0, "the batch that reverted gets it again"
 
 
-def test_an_interrupted_archive_is_ended_the_next_time(path: Path, tmp_path: Path) -> None:
-    def die(reached: str) -> None:
-        if reached == "archive copy after":
-            raise KeyboardInterrupt
-
-    with closing(Store(path, at=die)) as store:
-        settle(store, 5, seq=0)
-        with pytest.raises(KeyboardInterrupt):
-            store.archive(tmp_path / "archive.sqlite", before=4.0)
-        assert store.standing("pv", 1, 5) is not None
+@pytest.mark.parametrize("point", ["archive copy before", "archive copy after", "archive before", "archive after"])
+def test_an_archive_that_is_killed_is_ended_the_next_time(path: Path, tmp_path: Path, point: str) -> None:
+    archive = tmp_path / "archive.sqlite"
     with closing(Store(path)) as store:
-        assert store.archive(tmp_path / "archive.sqlite", before=4.0) == 1
+        settle(store, 5, seq=0)
+    killed_at(point, lambda at: Store(path, at=at).archive(archive, before=4.0))
+    with closing(Store(path)) as store:
+        store.archive(archive, before=4.0)
         assert store.standing("pv", 1, 5) is None
+    with closing(sqlite3.connect(archive)) as database:
+        assert database.execute("SELECT count(*) FROM readings").fetchone() == (2,)
+
+
+@pytest.mark.parametrize(("point", "made"), [("backup before", False), ("backup after", True)])
+def test_a_backup_that_is_killed_is_whole_or_not_there(path: Path, tmp_path: Path, point: str, *, made: bool) -> None:
+    backup = tmp_path / "copy.sqlite"
+    with closing(Store(path)) as store:
+        settle(store, 5, seq=0)
+    killed_at(point, lambda at: Store(path, at=at).backup(backup))
+    assert backup.exists() is made
+    with closing(Store(path)) as store:
+        store.backup(backup)
+    with closing(Store(backup, read_only=True)) as copy:
+        assert copy.next_seq() == 1
 
 
 @pytest.mark.parametrize(("energy_wh", "trades"), [(100, []), (130, [Trade("pv", "grid", 30, 2, 5, imbalance=True)])])

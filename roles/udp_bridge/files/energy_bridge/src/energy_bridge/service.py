@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 MOST_TRADES = 4000  # in one batch: 72 KB of the 128 KiB that a transaction may have, and a sixth of a block's gas
 GATE_PAUSE_S = 0.2  # under load there is a commit every few milliseconds; slots need not be looked at that often
 WATCH_S = 5.0
+FIRST_LOOK_S = 3.0  # how long a node may take to say whether the database is the right one, before sources are heard
 ARCHIVE_S = 3600.0
 DAY_S = 86_400
 
@@ -124,6 +125,9 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
 
         settlement = _settlement(config, store, chain, tell)
 
+        # A database that is not the right one acknowledges nothing. Whether it is has to wait where the node is away.
+        with contextlib.suppress(ChainError, TimeoutError):
+            await asyncio.wait_for(settlement.check(), FIRST_LOOK_S)
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
         if config.web_port is not None:
