@@ -15,6 +15,7 @@ SLOTS_PER_DAY = 86_400 // SLOT_S
 RING, PAIRED = 5, 200
 
 PERIOD_S = 5
+CONFIRMATIONS = 3  # what four sealers take
 # Half of the gas limit is what a chain carries for ever: with fuller blocks, its base fee rises without end.
 BLOCK_GAS = {"sustained": 15_000_000, "burst": 30_000_000}
 

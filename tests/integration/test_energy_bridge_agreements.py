@@ -108,6 +108,9 @@ def test_what_is_delivered_is_paid_also_by_a_bridge_that_lost_its_database(tmp_p
         parties.bridge.end(signal.SIGTERM)
         assert run(parties, "reconcile") == "Database and chain agree.\n"
 
+        prove = ["prove", "--config", str(parties.bridge.write()), "pv", "1", "1"]
+        assert main(prove) == 2, "there is no root to prove anything of"
+
         forget(parties)
         parties.bridge.start()
         wait_until("it says what to do", lambda: "rebuild the database" in parties.bridge.log, PATIENCE_S)

@@ -101,10 +101,10 @@ def _id_in(enode: str) -> str:
 
 
 @contextmanager
-def sealers(geth: Path, directory: Path, count: int) -> Iterator[Sealers]:
-    """So many sealers and a gateway, joined and sealing every second, for as long as the context lasts."""
+def sealers(geth: Path, directory: Path, count: int, *, period_s: int = 1) -> Iterator[Sealers]:
+    """So many sealers and a gateway, joined and sealing, for as long as the context lasts."""
     accounts: list[LocalAccount] = [Account.create() for _ in range(count)]
-    genesis = make_genesis([account.address for account in accounts])
+    genesis = make_genesis([account.address for account in accounts], period_s=period_s)
     genesis["alloc"][CREATE2_PROXY] = {"balance": "0x0", "nonce": "0x1", "code": CREATE2_PROXY_CODE}
     common = ("--syncmode=full", "--gcmode=archive", "--miner.gasprice=1")
     nodes: list[Geth] = []

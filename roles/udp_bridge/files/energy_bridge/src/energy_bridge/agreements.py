@@ -272,9 +272,10 @@ class AgreementStore(Store):
         """The one trade that a batch makes an agreement of, or whose agreement it ends; none where that was refused."""
         rows = self._read(
             f"SELECT trades.id, {_AGREED}, CASE act_batch WHEN ? THEN act ELSE 'create' END"  # noqa: S608
-            " FROM batches JOIN agreements ON batches.id IN (agreements.batch, act_batch)"
-            " JOIN trades ON trades.batch = agreements.batch WHERE batches.id = ? AND state != 'REFUSED'",
-            (batch, batch),
+            " FROM agreements JOIN trades ON trades.batch = agreements.batch"
+            " WHERE (agreements.batch = ? OR act_batch = ?)"
+            " AND EXISTS (SELECT 1 FROM batches WHERE id = ? AND state != 'REFUSED')",
+            (batch, batch, batch, batch),
         )
         return [(number, _agreed(columns)) for number, *columns in rows]
 
