@@ -43,6 +43,7 @@ PHASES = {
         [
             "pytest",
             "tests/integration/test_energy_bridge.py",
+            "tests/integration/test_energy_bridge_agreements.py",
             "tests/integration/test_bridge_health.py",
             "tests/integration/test_octave.py",
             "tests/integration/test_go_from_pypi.py",

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from support.network import CHECKOUT, Network
 
-from bench import building, gas, intake, networks, settling
+from bench import agreeing, building, gas, intake, networks, settling
 from bench.progress import timed
 from bench.rows import KINDS, Row, from_json, markdown, select, table
 
@@ -27,6 +27,7 @@ RESULTS = CHECKOUT / "build/bench.json"
 # What is measured together, by how its rows' names begin.
 MEASUREMENTS: tuple[tuple[tuple[str, ...], Callable[[Path, frozenset[str]], Iterator[Row]]], ...] = (
     (("sealing_s",), networks.sealing),
+    (("agreements_per_s",), agreeing.agreed),
     (("bring_up_", "second_run_s", "rss_mib/"), networks.bring_up),
     (("module_executions_per_host/",), networks.module_executions),
     (("geth_build_s",), building.geth_build),

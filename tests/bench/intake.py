@@ -208,6 +208,9 @@ def bridge(folder: Path, name: str) -> Iterator[Server]:
                 "chain_id": 1337,
                 "period_s": 5,
                 "market": {"address": f"0x{1:040x}", "abi": str(ARTIFACT)},
+                "mode": "batch",
+                "agreement_factory": None,
+                "deliver_within_s": 86_400,
                 "operator": {"keystore": str(keystore), "password_file": str(folder / "password")},
                 "actors": {
                     source.name: {"address": f"0x{1000 + source.id:040x}", "kind": kind, "id": source.id}

@@ -55,6 +55,7 @@ KINDS = {
         f"intake_datagrams_per_s/{form}": Kind(f"readings taken on one core: {form}", INTAKE, 20_000, "plain asyncio")
         for form in ("json", "binary")
     },
+    "agreements_per_s": Kind("agreements made by the bridge, of five actors", RATE),
     "rss_mib/supervisord": Kind("memory: supervisord of a host", MIB),
     **{
         f"gas_per_trade/{scenario.name}{ending}": Kind(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account import Account
+from eth_account.signers.local import LocalAccount
 from web3.contract import Contract
 
 from support import crashing_bridge
@@ -117,16 +118,18 @@ def make_bridge(
     kinds: Mapping[str, str] = KINDS,
     url: str | None = None,
     deposit_wei: int = DEPOSIT_WEI,
+    accounts: Mapping[str, LocalAccount] | None = None,
     **settings: Any,
 ) -> Bridge:
     """Deploy a market with actors of these kinds, by name, and write down a bridge for it.
 
-    Url is where its node answers, settings are of config.json.
+    Url is where its node answers, settings are of config.json. Accounts are the actors'; without them they have some
+    that nobody can sign for.
     """
     operator = Account.create()
     keystore, password_file = directory / "operator/keystore", directory / "operator/password"
     write_keystore(operator, keystore, password_file)
-    actors = {name: Account.create().address for name in kinds}
+    actors = {name: (accounts[name] if accounts else Account.create()).address for name in kinds}
     market = chain.market(
         operator=operator.address,
         actors=actors,
@@ -151,6 +154,9 @@ def make_bridge(
         "chain_id": 1337,
         "period_s": 1,
         "market": {"address": market.address, "abi": str(ARTIFACT)},
+        "mode": "batch",
+        "agreement_factory": None,
+        "deliver_within_s": 86_400,
         "operator": {"keystore": str(keystore), "password_file": str(password_file)},
         "actors": {name: {"address": address, "kind": kinds[name]} for name, address in actors.items()},
         "clearing": {},

@@ -9,6 +9,7 @@ import pytest
 from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.cli import main
 from energy_bridge.config import ConfigError, parse_config, read_source_keys
+from energy_bridge.model import Mode
 
 GOOD: dict[str, Any] = {
     "listen_host": "127.0.0.1",
@@ -23,6 +24,9 @@ GOOD: dict[str, Any] = {
     "chain_id": 1337,
     "period_s": 5,
     "market": {"address": "0x" + "ab" * 20, "abi": "EnergyMarket.artifact.json"},
+    "mode": "batch",
+    "agreement_factory": None,
+    "deliver_within_s": 86_400,
     "operator": {"keystore": "keystore", "password_file": "password"},
     "actors": {
         "pv": {"address": "0x" + "01" * 20, "kind": "PV"},
@@ -74,6 +78,10 @@ def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: An
     ("name", "value", "words"),
     [
         ("listen_port", 70000, "UDP port"),
+        ("mode", "agreements", "batch or agreement"),
+        ("agreement_factory", "0x12", "the address 0x"),
+        ("deliver_within_s", -1, "not negative"),
+        ("deliver_within_s", 366 * 86_400, "at most 15552000"),
         ("listen_port", True, "UDP port"),
         ("listen_allow", ["192.0.2.0/33"], "networks"),
         ("listen_allow", "192.0.2.0/24", "networks"),
@@ -186,6 +194,13 @@ def test_all_mistakes_are_named_at_once() -> None:
         "slot_s",
         "clearing.fee_wei_per_wh",
     ]
+
+
+def test_the_mode_agreement_needs_a_factory() -> None:
+    with pytest.raises(ConfigError, match=r"^agreement_factory is missing: the mode agreement needs the address"):
+        parse_config({**GOOD, "mode": "agreement"})
+    config = parse_config({**GOOD, "mode": "agreement", "agreement_factory": "0x" + "0f" * 20})
+    assert (config.mode, config.agreement_factory) == (Mode.AGREEMENT, "0x" + "0f" * 20)
 
 
 def test_check_says_what_is_wrong_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,9 @@ class Process:
             "chain_id": 1337,
             "period_s": 5,
             "market": {"address": "0x" + "ab" * 20, "abi": str(directory / "abi.json")},
+            "mode": "batch",
+            "agreement_factory": None,
+            "deliver_within_s": 86_400,
             "operator": {"keystore": str(directory / "keystore"), "password_file": str(directory / "password")},
             "actors": {
                 "pv": {"address": "0x" + "01" * 20, "kind": "PV"},

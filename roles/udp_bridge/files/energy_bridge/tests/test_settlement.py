@@ -23,6 +23,7 @@ class FakeChain:
     """A chain with one operator, mined by hand. Its transactions are their own text: `seq nonce attempt`."""
 
     operator = "0x01"
+    most_unmined = 4
 
     def __init__(self) -> None:
         self.name = "a chain"

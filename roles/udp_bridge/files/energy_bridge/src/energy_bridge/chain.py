@@ -39,7 +39,7 @@ LOG_BLOCKS = 10_000  # a query's share of the chain
 # A fee that holds while the base fee multiplies by ten; only the base fee and the tip are ever paid.
 BASE_FEE_RESERVE = 10
 # Errors of the contract that say nothing against the batch: what they name is put right, or passes.
-PASSING = ("NotOperator", "Paused", "WrongSequence")
+PASSING = ("NotOperator", "NotAgreementFactory", "Paused", "WrongSequence")
 
 
 def read_abi(path: Path) -> list[Any]:
@@ -81,6 +81,8 @@ class Logged:
 
 class MarketChain:
     """EnergyMarket at an address, used by one operator. Implements settlement.Chain."""
+
+    most_unmined = 4  # batches are large
 
     def __init__(
         self,
@@ -133,11 +135,15 @@ class MarketChain:
             except BlockNotFound:
                 return None
 
-    async def next_seq(self, *, pending: bool) -> int:
+    async def next_seq(self, *, pending: bool) -> int | None:
         """Return the sequence number that the contract takes next from this operator, now or after what is pending."""
         with self._talking():
             call = self._contract.functions.nextSeq(self.operator)
             return int(await call.call(block_identifier="pending" if pending else "latest"))
+
+    def _call(self, seq: int, readings_root: bytes, trades: Sequence[Trade], accounts: Mapping[str, str]) -> Any:
+        """The contract's function that settles these trades, with its arguments."""
+        return self._contract.functions.settleBatch(seq, readings_root, _batch(trades, accounts))
 
     async def nonce(self) -> int:
         """Return how many transactions of this operator have been mined."""
@@ -151,11 +157,11 @@ class MarketChain:
             accounts: Mapping[str, str] = self._accounts
             try:
                 try:
-                    call, gas = await self._tried(seq, readings_root, _batch(trades, accounts))
+                    call, gas = await self._tried(self._call(seq, readings_root, trades, accounts))
                 except ContractLogicError as error:
                     accounts = await self._successors(trades, error)
                     log.warning("batch_with_replaced_accounts seq=%d", seq)
-                    call, gas = await self._tried(seq, readings_root, _batch(trades, accounts))
+                    call, gas = await self._tried(self._call(seq, readings_root, trades, accounts))
             except ContractLogicError as error:
                 reason, values = self._reason(error)
                 if reason.startswith(PASSING):
@@ -202,8 +208,7 @@ class MarketChain:
             raise error
         return accounts
 
-    async def _tried(self, seq: int, readings_root: bytes, batch: bytes) -> tuple[Any, int]:
-        call = self._contract.functions.settleBatch(seq, readings_root, batch)
+    async def _tried(self, call: Any) -> tuple[Any, int]:
         sender = {"from": self.operator}
         # After the batches before it, which may be in no block yet.
         await call.call(sender, block_identifier="pending")

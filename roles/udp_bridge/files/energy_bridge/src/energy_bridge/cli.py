@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from energy_bridge.config import ConfigError, read_config, read_source_keys
+from energy_bridge.model import Mode
 from energy_bridge.store import Store, StoreError, nowhere
 
 __all__ = ["main", "serve"]
@@ -151,11 +152,14 @@ def _status(options: argparse.Namespace) -> int:
 
 def _store(options: argparse.Namespace) -> contextlib.closing[Store]:
     """The database of the bridge with this configuration, to read."""
-    return contextlib.closing(Store(read_config(options.config).database, read_only=True))
+    from energy_bridge.agreements import open_store  # noqa: PLC0415 - Ethereum's libraries take a while to import
+
+    return contextlib.closing(open_store(read_config(options.config), read_only=True))
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from energy_bridge.reconcile import differences, rebuild  # noqa: PLC0415 - web3 takes a second to import
+    from energy_bridge.agreements import open_store  # noqa: PLC0415 - web3 takes a second to import
+    from energy_bridge.reconcile import differences, rebuild  # noqa: PLC0415
     from energy_bridge.service import market_chain  # noqa: PLC0415
     from energy_bridge.settlement import ChainError, MismatchError  # noqa: PLC0415
 
@@ -163,7 +167,7 @@ def _reconcile(options: argparse.Namespace) -> int:
 
     async def run() -> int:
         async with contextlib.AsyncExitStack() as stack:
-            store = stack.enter_context(contextlib.closing(Store(config.database, read_only=not options.rebuild)))
+            store = stack.enter_context(contextlib.closing(open_store(config, read_only=not options.rebuild)))
             chain = market_chain(config)
             stack.push_async_callback(chain.close)
             if options.rebuild:
@@ -183,6 +187,10 @@ def _reconcile(options: argparse.Namespace) -> int:
 def _prove(options: argparse.Namespace) -> int:
     from energy_bridge.merkle import merkle_path, merkle_root  # noqa: PLC0415 - only this command needs it
 
+    if read_config(options.config).mode is Mode.AGREEMENT:
+        raise ConfigError(
+            "In the mode agreement the chain has no root of the readings: each trade stands there itself."
+        )
     key = (options.source, options.boot, options.seq)
     with _store(options) as store:
         standing = store.standing(*key)
@@ -249,12 +257,14 @@ def _sentences(status: dict[str, Any]) -> str:
     readings, slots, trades = status["readings"], status["slots"], status["trades"]
     batches = ", ".join(f"{count} {state}" for state, count in status["batches"].items() if count) or "none"
     settled = f"{trades['settled']} settled, {trades['refused']} refused, {trades['imbalances']} imbalances"
+    agreements = ", ".join(f"{count} {state}" for state, count in status.get("agreements", {}).items())
     return "\n".join(
         (
             f"readings  {readings['stored']} stored, {readings['late']} late",
             f"slots     {slots['closed']} closed, {slots['open']} open, next {status['next_slot']}",
             f"trades    {trades['made']} made, {settled}",
             f"batches   {batches}",
+            *([f"agreements {agreements}"] if agreements else []),
         )
     )
 

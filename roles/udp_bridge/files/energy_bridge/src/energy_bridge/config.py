@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from energy_bridge.clearing import Battery, Method, Rules
-from energy_bridge.model import INT64_MAX, Kind
+from energy_bridge.model import INT64_MAX, Kind, Mode
 from energy_bridge.wire import MAX_WHOLE
 
 __all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
@@ -20,6 +20,7 @@ __all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_conf
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
 DAY_S = 86_400
+MOST_DELIVER_WITHIN_S = 180 * DAY_S  # the factory's bound is 366 days from now, and a slot may be ahead
 
 
 class ConfigError(Exception):
@@ -60,6 +61,9 @@ class Config:
     period_s: float
     market_address: str
     market_abi: Path
+    mode: Mode
+    agreement_factory: str | None  # in mode agreement its address
+    deliver_within_s: int
     operator_keystore: Path
     operator_password_file: Path
     actors: Mapping[str, Actor]
@@ -121,6 +125,8 @@ def parse_config(document: Any) -> Config:
         problems += _wrong_clearing(document["clearing"], document["actors"])
     if not problems and document["accept_horizon_s"] >= document["retention_days"] * DAY_S:
         problems.append("retention_days has to be longer than accept_horizon_s: what is taken has to be known still.")
+    if not problems and document["mode"] == Mode.AGREEMENT and document["agreement_factory"] is None:
+        problems.append("agreement_factory is missing: the mode agreement needs the address of what makes agreements.")
     if problems:
         raise ConfigError("\n".join(problems))
     return Config(
@@ -137,6 +143,9 @@ def parse_config(document: Any) -> Config:
         period_s=document["period_s"],
         market_address=document["market"]["address"],
         market_abi=Path(document["market"]["abi"]),
+        mode=Mode(document["mode"]),
+        agreement_factory=document["agreement_factory"],
+        deliver_within_s=document["deliver_within_s"],
         operator_keystore=Path(document["operator"]["keystore"]),
         operator_password_file=Path(document["operator"]["password_file"]),
         actors={
@@ -328,6 +337,15 @@ _SETTINGS: _Settings = {
     "market": (
         'an object {"address": "0x…", "abi": "path of the artefact"}',
         lambda value: _is_object(value, "address", "abi") and _is_address(value["address"]),
+    ),
+    "mode": (" or ".join(Mode), lambda value: value in list(Mode)),
+    "agreement_factory": (
+        "the address 0x… of what makes agreements, or null for none",
+        lambda value: value is None or (_is_text(value) and _is_address(value)),
+    ),
+    "deliver_within_s": (
+        f"a whole number of seconds, not negative and at most {MOST_DELIVER_WITHIN_S}",
+        lambda value: _is_int(value) and 0 <= value <= MOST_DELIVER_WITHIN_S,
     ),
     "operator": (
         'an object {"keystore": "folder", "password_file": "path"}',

@@ -99,6 +99,8 @@ def describe(standing: Standing) -> dict[str, Any]:
     transaction = None if standing.batch is None else standing.batch.hash
     if standing.settled and (standing.traded_wh or not standing.refused_wh):
         answer |= {"status": "settled", "transaction": transaction, "deliver": True}
+        if standing.agreement is not None:
+            answer |= {"agreement": standing.agreement, "agreements": standing.agreements}
         if standing.refused_wh:
             answer |= {"refused_wh": standing.refused_wh, "reason": standing.reason}
     elif standing.settled or _is_refused(standing):

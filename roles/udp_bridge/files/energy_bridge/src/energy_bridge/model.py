@@ -14,6 +14,7 @@ __all__ = [
     "BatchState",
     "Fate",
     "Kind",
+    "Mode",
     "Offer",
     "Reading",
     "Trade",
@@ -32,6 +33,13 @@ class Kind(StrEnum):
     CHP = "CHP"
     BATTERY = "Battery"
     GRID = "Grid"
+
+
+class Mode(StrEnum):
+    """What trades become on the chain: batches of the market, or an agreement each."""
+
+    BATCH = "batch"
+    AGREEMENT = "agreement"
 
 
 class Fate(StrEnum):

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from energy_bridge import agreement_reconcile
+from energy_bridge.agreement_chain import AgreementChain
+from energy_bridge.agreements import AgreementStore
 from energy_bridge.batch import BatchTrade
 from energy_bridge.chain import Logged, MarketChain
 from energy_bridge.merkle import merkle_root
@@ -21,6 +24,8 @@ async def differences(store: Store, chain: MarketChain) -> list[str]:
 
     What is under way is no difference, and what is in an archive is not looked at. Raises ChainError and StoreError.
     """
+    if isinstance(store, AgreementStore) and isinstance(chain, AgreementChain):
+        return await agreement_reconcile.differences(store, chain)
     first = store.first_seq()
     logged = [entry async for entry in chain.settled() if entry.batch.seq >= first]
     names = await chain.names({account for entry in logged for account in _accounts(entry)})
@@ -39,6 +44,8 @@ async def rebuild(store: Store, chain: MarketChain, *, now: float) -> int:
     What was stored and not settled is lost with the database that held it: sources that still repeat it bring it back.
     Raises ChainError and StoreError.
     """
+    if isinstance(store, AgreementStore) and isinstance(chain, AgreementChain):
+        return await agreement_reconcile.rebuild(store, chain, now=now)
     logged = [entry async for entry in chain.settled()]
     names = await chain.names({account for entry in logged for account in _accounts(entry)})
     batches = [
@@ -51,7 +58,7 @@ async def rebuild(store: Store, chain: MarketChain, *, now: float) -> int:
     store.belongs_to("market", await chain.identity())
     store.rebuild(
         batches,
-        next_seq=await chain.next_seq(pending=False),
+        next_seq=await chain.next_seq(pending=False) or 0,
         operator=chain.operator,
         next_nonce=await chain.nonce(),
         now=now,

@@ -83,13 +83,25 @@ CREATE TABLE trades (
     "CREATE INDEX trades_by_batch ON trades (batch)",
     "CREATE INDEX trades_by_slot ON trades (slot)",
     "CREATE TABLE carries (source TEXT PRIMARY KEY, nwh INTEGER NOT NULL) WITHOUT ROWID",
+    # Of a trade that is an agreement (mode agreement): the batch that makes it is that trade alone.
+    """
+CREATE TABLE agreements (
+    batch INTEGER PRIMARY KEY REFERENCES batches,
+    trade_id BLOB NOT NULL UNIQUE,
+    address TEXT NOT NULL UNIQUE,
+    deliver_by INTEGER NOT NULL,   -- seconds since the epoch
+    ended TEXT,                    -- Settled, Cancelled or Expired, once that is final
+    act TEXT,                      -- what was done last to end it, settle or expire
+    act_batch INTEGER UNIQUE
+)""",
+    "CREATE INDEX agreements_open ON agreements (batch) WHERE ended IS NULL",
     # What a slot was settled with before this database was made of the chain's logs.
     "CREATE TABLE baselines (slot INTEGER, actor TEXT, wh INTEGER NOT NULL, PRIMARY KEY (slot, actor)) WITHOUT ROWID",
     "CREATE TABLE charges (actor TEXT PRIMARY KEY, wh INTEGER NOT NULL) WITHOUT ROWID",
 )
 
 # The same tables for what is moved out of the way; what their rows refer to may have stayed.
-_ARCHIVED = re.compile(r"CREATE TABLE (batches|attempts|trades|readings)\b")
+_ARCHIVED = re.compile(r"CREATE TABLE (batches|attempts|trades|agreements|readings)\b")
 ARCHIVE_SCHEMA = tuple(
     _ARCHIVED.sub(r"CREATE TABLE IF NOT EXISTS archive.\1", re.sub(r" REFERENCES \w+", "", statement))
     for statement in SCHEMA

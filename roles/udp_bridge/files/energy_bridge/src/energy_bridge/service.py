@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from energy_bridge.agreement_chain import AgreementChain
+from energy_bridge.agreements import AgreementSettlement, AgreementStore, agreements_of, open_store
 from energy_bridge.chain import MarketChain, read_abi, read_operator
 from energy_bridge.config import Clock, Config, ConfigError, read_source_keys
 from energy_bridge.gate import Gate, close_due_slots, settle_late_readings
@@ -45,6 +47,13 @@ FATAL = (ConfigError, StoreError, MismatchError, OSError)
 
 def market_chain(config: Config) -> MarketChain:
     """The market that this configuration names, with its operator's key; raises ConfigError."""
+    if (agreements := agreements_of(config)) is not None:
+        return AgreementChain(
+            config.rpc_url,
+            agreements=agreements,
+            abi=read_abi(config.market_abi),
+            operator=read_operator(config.operator_keystore, config.operator_password_file),
+        )
     return MarketChain(
         config.rpc_url,
         chain_id=config.chain_id,
@@ -93,10 +102,10 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
         stack.enter_context(_alone(config))
         chain = market_chain(config)
         stack.push_async_callback(chain.close)
-        store = stack.enter_context(contextlib.closing(Store(config.database, at=at)))
+        store = stack.enter_context(contextlib.closing(open_store(config, at=at)))
         sock = stack.enter_context(open_socket(config.listen_host, config.listen_port))
         intake = Intake(
-            lambda: Store(config.database, at=at),
+            lambda: open_store(config, at=at),
             sources=sources,
             rules=TimeRules(config.slot_s, config.accept_horizon_s, wall_clock=config.clock is Clock.WALL),
             metrics=metrics,
@@ -114,15 +123,7 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             _tell(store, intake, readings)
             at("notify after")
 
-        settlement = Settlement(
-            store,
-            chain,
-            confirmations=config.confirmations,
-            slot_s=config.slot_s,
-            most_trades=MOST_TRADES,
-            clock=time.time,
-            on_settled=tell,
-        )
+        settlement = _settlement(config, store, chain, tell)
 
         # A database that is not the right one acknowledges nothing. Whether it is has to wait where the node is away.
         with contextlib.suppress(ChainError, TimeoutError):
@@ -160,6 +161,30 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
     log.info("stopped")
 
 
+def _settlement(
+    config: Config, store: Store, chain: MarketChain, on_settled: Callable[[list[Reading]], None]
+) -> Settlement:
+    """What settles, in the mode that the configuration names."""
+    if isinstance(store, AgreementStore) and isinstance(chain, AgreementChain):
+        return AgreementSettlement(
+            store,
+            chain,
+            confirmations=config.confirmations,
+            slot_s=config.slot_s,
+            clock=time.time,
+            on_settled=on_settled,
+        )
+    return Settlement(
+        store,
+        chain,
+        confirmations=config.confirmations,
+        slot_s=config.slot_s,
+        most_trades=MOST_TRADES,
+        clock=time.time,
+        on_settled=on_settled,
+    )
+
+
 def _end(ended: asyncio.Future[None], error: BaseException | None = None) -> None:
     if ended.done():
         return
@@ -170,10 +195,11 @@ def _end(ended: asyncio.Future[None], error: BaseException | None = None) -> Non
 
 
 def _tell(store: Store, intake: Intake, readings: Iterable[Reading]) -> None:
-    """Tell the sources once; who misses it learns it by repeating its datagram."""
+    """Tell the sources once what has come to an end; who misses it learns it by repeating its datagram."""
     for reading in readings:
-        if (standing := store.standing(reading.source, reading.boot, reading.seq)) is not None:
-            intake.tell(reading.source, reading.boot, reading.seq, describe(standing))
+        standing = store.standing(reading.source, reading.boot, reading.seq)
+        if standing is not None and (answer := describe(standing))["status"] != "batched":
+            intake.tell(reading.source, reading.boot, reading.seq, answer)
 
 
 @dataclass

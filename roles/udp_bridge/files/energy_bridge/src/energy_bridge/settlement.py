@@ -23,7 +23,6 @@ __all__ = ["Chain", "ChainError", "MismatchError", "Receipt", "Settlement", "Sig
 
 log = logging.getLogger(__name__)
 
-MOST_UNMINED = 4  # batches that are signed and in no block yet
 RESEND_AFTER_S = 30.0
 BUMP_AFTER_S = 120.0  # a transaction that no block takes for so long is signed again with a higher fee
 WATCHED_BLOCKS = 1000  # how deep a final batch is still looked for
@@ -70,6 +69,7 @@ class Chain(Protocol):
     """What settlement needs of the market's chain; every method may raise ChainError."""
 
     operator: str  # the address that signs
+    most_unmined: int  # how many of its transactions may be signed and in no block yet
 
     async def identity(self) -> str:
         """Name this chain and market, the same for ever."""
@@ -80,8 +80,11 @@ class Chain(Protocol):
     async def block_hash(self, block: int) -> str | None:
         """Return the hash of a block of the present chain; None beyond its head."""
 
-    async def next_seq(self, *, pending: bool) -> int:
-        """Return the sequence number that the contract takes next from this operator, now or after what is pending."""
+    async def next_seq(self, *, pending: bool) -> int | None:
+        """Return the sequence number that the contract takes next from this operator, now or after what is pending.
+
+        None where the contract has none, because it knows what it has taken by other means.
+        """
 
     async def nonce(self) -> int:
         """Return how many transactions of this operator have been mined."""
@@ -143,7 +146,7 @@ class Settlement:
             await self._follow(batch, head)
         # A revert takes all numbers after its own with it: first all of them have to be over.
         if not self._store.batches(BatchState.REVERTED):
-            while self._store.unmined() < MOST_UNMINED and await self._sign_next():
+            while self._store.unmined() < self._chain.most_unmined and await self._sign_next():
                 pass
 
     # ------------------------------------------------------- what is signed
@@ -238,7 +241,7 @@ class Settlement:
         """Sign and send the next batch; False when there is none, or when it may not be signed yet."""
         seq = self._store.next_seq()
         await self._refuse_to_fall_behind()
-        if await self._chain.next_seq(pending=True) != seq:
+        if await self._chain.next_seq(pending=True) not in (seq, None):
             return False  # what was sent before is not with the node yet
         waiting = self._store.batches(BatchState.BATCHED)
         batch = waiting[0].id if waiting else self._form()
@@ -271,8 +274,8 @@ class Settlement:
     async def _refuse_to_fall_behind(self) -> None:
         """Raise MismatchError where the chain knows more of this operator than the database."""
         operator = self._chain.operator
-        ahead = await self._chain.next_seq(pending=False) - self._store.next_seq()
-        if ahead > 0:
+        known, seq = self._store.next_seq(), await self._chain.next_seq(pending=False)
+        if seq is not None and (ahead := seq - known) > 0:
             raise MismatchError(
                 f"the market has settled {ahead} batches of this operator that the database does not know: "
                 "restore the database they came from (energy-bridge reconcile --rebuild makes it of the chain's logs), "

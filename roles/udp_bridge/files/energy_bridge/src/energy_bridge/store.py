@@ -29,6 +29,7 @@ _IN_ORDER = "ORDER BY source, boot, seq"
 _MOVED = {
     "batches": "id IN moved",
     "attempts": "batch IN moved",
+    "agreements": "batch IN moved",
     "trades": "batch IN moved",
     "readings": "batch IN moved OR (batch IS NULL AND fate NOT IN ('open', 'late') AND received_at < :before"
     " AND slot NOT IN (SELECT slot FROM trades WHERE batch IS NULL))",
@@ -101,6 +102,7 @@ class Standing:
     """Where one reading stands: its fate, the batch that rests on it, what its source trades there, what not and why.
 
     settled tells that nothing is under way for it any more: what was to be traded is final, or there was nothing.
+    Where its trades are agreements it rests on so many, of which batch and agreement (an address) are the first.
     """
 
     slot: int
@@ -110,6 +112,8 @@ class Standing:
     refused_wh: int
     reason: str | None
     settled: bool
+    agreement: str | None = None
+    agreements: int = 0
 
 
 def _trade(row: Sequence[Any]) -> Trade:
@@ -577,7 +581,10 @@ class Store:
                     self._db.execute(statement)
                 self._db.execute("CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY)")
                 self._db.execute("DELETE FROM moved")
-                ended = "SELECT id FROM batches WHERE state IN ('FINAL', 'REFUSED') AND formed_at < :before"
+                ended = (
+                    "SELECT id FROM batches WHERE formed_at < :before AND (state = 'REFUSED' OR state = 'FINAL'"
+                    " AND id NOT IN (SELECT batch FROM agreements WHERE ended IS NULL))"
+                )
                 self._db.execute(f"INSERT INTO moved {ended}", values)
                 for table, condition in _MOVED.items():
                     copy = f"INSERT OR IGNORE INTO archive.{table} SELECT * FROM {table} WHERE {condition}"  # noqa: S608
