@@ -171,13 +171,16 @@ class Stage:
         )
 
 
+def plain_contracts() -> dict[str, Artifact]:
+    """The contracts to compare with, by the name of their artefact."""
+    script = runpy.run_path(str(CHECKOUT / "scripts/contracts.py"))
+    compiled = script["compile_with_any"](sorted(SOURCES.glob("*.sol")))
+    return {name: json.loads(text) for name, text in compiled.artifacts.items()}
+
+
 def per_trade(scratch: Path, wanted: frozenset[str]) -> Iterator[Row]:
     """Settle the same trades in every way on a chain of one sealer, and read from the receipts what it took."""
-    script = runpy.run_path(str(CHECKOUT / "scripts/contracts.py"))
-    _, compiled = timed(
-        "the contracts to compare with", lambda: script["compile_with_any"](sorted(SOURCES.glob("*.sol")))
-    )
-    plain = {name: json.loads(text) for name, text in compiled.artifacts.items()}
+    _, plain = timed("the contracts to compare with", plain_contracts)
     with one_sealer(programs.built() / "geth", scratch) as chain:
         _, stage = timed("accounts on a chain", lambda: Stage(Sender(chain), plain))
         for scenario in SCENARIOS:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.scenarios import BLOCK_GAS, SCENARIOS
+from bench.scenarios import BLOCK_GAS, CONFIRMATIONS, SCENARIOS
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,15 @@ class Kind:
 
     @property
     def is_judged_by_value(self) -> bool:
-        return self.peer is None or self.unit in {GAS, INTAKE}
+        return self.peer is None or self.unit in {GAS, RATE, INTAKE}
 
     @property
-    def sign(self) -> str:
-        return "≥" if self.unit == INTAKE else "≤"
+    def more_is_better(self) -> bool:
+        return self.unit in {RATE, INTAKE}
 
 
-SECONDS, MIB, MODULES, GAS, RATE, INTAKE = "s", "MiB", "modules", "gas", "trades/s", "datagrams/s"
+SECONDS, MIB, MODULES, PERIODS = "s", "MiB", "modules", "periods"
+GAS, GWEI, RATE, INTAKE = "gas", "gwei", "trades/s", "datagrams/s"
 # What a trade is without batches, by how the names of the rows beside it end.
 INSTEAD = {"": "a transaction each", "/contract_per_trade": "a contract each"}
 KINDS = {
@@ -72,6 +73,10 @@ KINDS = {
         for blocks in BLOCK_GAS
         for ending, peer in INSTEAD.items()
     },
+    "settled_trades_per_s": Kind("settled among 200 by the bridge, 5 min", RATE, 1_000, INSTEAD[""]),
+    "settled_base_fee_gwei": Kind("base fee at the end of that", GWEI, peer=INSTEAD[""]),
+    # Two periods more than the confirmations take.
+    "final_latency_periods_p50": Kind("gate closure to FINAL, median", PERIODS, CONFIRMATIONS + 2),
 }
 
 
@@ -97,7 +102,7 @@ class Row:
         judged = self.value if self.kind.is_judged_by_value else self.ratio
         if self.kind.goal is None or judged is None:
             return None
-        return judged >= self.kind.goal if self.kind.sign == "≥" else judged <= self.kind.goal
+        return judged >= self.kind.goal if self.kind.more_is_better else judged <= self.kind.goal
 
     def as_json(self) -> dict[str, float | str | None]:
         return {
@@ -149,9 +154,8 @@ def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
     kind = row.kind
     peer = "" if row.peer_value is None else f"{kind.peer} {_quantity(row.peer_value, kind.unit)}"
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    goal = (
-        "" if kind.goal is None else f"{kind.sign} {kind.goal:,g}{f' {kind.unit}' if kind.is_judged_by_value else ''}"
-    )
+    sign = "≥" if kind.more_is_better else "≤"
+    goal = "" if kind.goal is None else f"{sign} {kind.goal:,g}{f' {kind.unit}' if kind.is_judged_by_value else ''}"
     mark = {True: "✓", False: "✗", None: ""}[row.reached]
     return kind.meaning, _quantity(row.value, kind.unit), peer, ratio, goal, mark
 

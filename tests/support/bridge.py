@@ -115,23 +115,29 @@ def make_bridge(
     chain: Chain,
     *,
     terms: Terms,
+    kinds: Mapping[str, str] = KINDS,
     url: str | None = None,
     deposit_wei: int = DEPOSIT_WEI,
     accounts: Mapping[str, LocalAccount] | None = None,
     **settings: Any,
 ) -> Bridge:
-    """Deploy a market and write down a bridge for it; url is where its node answers, settings are of config.json.
+    """Deploy a market with actors of these kinds, by name, and write down a bridge for it.
 
-    Accounts are the actors'; without them they have some that nobody can sign for.
+    Url is where its node answers, settings are of config.json. Accounts are the actors'; without them they have some
+    that nobody can sign for.
     """
     operator = Account.create()
     keystore, password_file = directory / "operator/keystore", directory / "operator/password"
     write_keystore(operator, keystore, password_file)
-    actors = {name: (accounts[name] if accounts else Account.create()).address for name in KINDS}
+    actors = {name: (accounts[name] if accounts else Account.create()).address for name in kinds}
     market = chain.market(
-        operator=operator.address, actors=actors, deposits_wei=dict.fromkeys(KINDS, deposit_wei), terms=terms
+        operator=operator.address,
+        actors=actors,
+        deposits_wei=dict.fromkeys(kinds, deposit_wei),
+        terms=terms,
+        kinds=kinds,
     )
-    keys = {name: secrets.token_bytes(32) for name in KINDS}
+    keys = {name: secrets.token_bytes(32) for name in kinds}
     source_keys = directory / "source-keys.json"
     source_keys.write_text(json.dumps({name: key.hex() for name, key in keys.items()}))
     port = free_port(socket.SOCK_DGRAM)
@@ -152,7 +158,7 @@ def make_bridge(
         "agreement_factory": None,
         "deliver_within_s": 86_400,
         "operator": {"keystore": str(keystore), "password_file": str(password_file)},
-        "actors": {name: {"address": address, "kind": KINDS[name]} for name, address in actors.items()},
+        "actors": {name: {"address": address, "kind": kinds[name]} for name, address in actors.items()},
         "clearing": {},
         "source_keys": str(source_keys),
         "slot_s": terms[0],

@@ -32,6 +32,7 @@ from support.node import Node, initialise, make_genesis, running
 CHECKOUT = Path(__file__).parent.parent.parent
 ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
 PASSWORD = "for tests only"
+REGISTERED_AT_ONCE = 20
 KINDS = {"load": "Load", "pv": "PV", "chp": "CHP", "battery": "Battery", "grid": "Grid"}
 
 Terms = tuple[int, int, int]
@@ -68,16 +69,24 @@ class Chain:
         return contract
 
     def market(
-        self, *, operator: str, actors: Mapping[str, str], deposits_wei: Mapping[str, int], terms: Terms = TERMS
+        self,
+        *,
+        operator: str,
+        actors: Mapping[str, str],
+        deposits_wei: Mapping[str, int],
+        terms: Terms = TERMS,
+        kinds: Mapping[str, str] = KINDS,
     ) -> Contract:
-        """Deploy EnergyMarket with this operator and these actors (names are kinds), and fund all of them."""
+        """Deploy EnergyMarket with this operator and these actors, of these kinds by name, and fund all of them."""
         contract, deployed = self._deploy(terms)
         # All in one block: nobody can estimate gas for a contract that does not stand yet.
         sender: TxParams = {"from": self.admin.address, "gas": 2_000_000}
-        listed = [(account, list(KINDS).index(name), name) for name, account in actors.items()]
+        numbers = list(KINDS.values())
+        listed = [(account, numbers.index(kinds[name]), name) for name, account in actors.items()]
+        parts = [listed[start : start + REGISTERED_AT_ONCE] for start in range(0, len(listed), REGISTERED_AT_ONCE)]
         sent = [
             deployed,
-            contract.functions.registerActors(listed).transact(sender),
+            *(contract.functions.registerActors(part).transact(sender) for part in parts),
             contract.functions.setOperator(operator, True).transact(sender),
             self.give(operator, 10**18),
             *(
