@@ -14,6 +14,7 @@ from pathlib import Path
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call
 from support.bridge import GRID, Bridge, make_bridge
 from support.chain import KINDS
+from support.geth import PATCHES
 from support.sealers import Sealers, sealers
 from support.senders import GRID_PRICE, GWEI, Delivery, Senders
 from web3 import Web3
@@ -24,7 +25,7 @@ from bench.rows import Row
 from bench.scenarios import CONFIRMATIONS, PAIRED, PERIOD_S
 
 SEALERS = 4
-TERMS = (1, 20, 20)
+TERMS = (3, 20, 20)
 WARM_UP_S, MEASURED_S, INSTEAD_S = 30, 300, 60
 # Of 200 actors, half sell to the other half: 100 trades a slot. More slots a second than the goal needs, as far as
 # the bridge keeps up: no more than these at a time.
@@ -36,7 +37,7 @@ PATIENCE_S = 120
 
 def settled(scratch: Path, wanted: frozenset[str]) -> Iterator[Row]:
     """Keep a bridge busy with 200 actors; then send one transaction for each trade; then a slot each period."""
-    with sealers(programs.built() / "geth", scratch, SEALERS, period_s=PERIOD_S) as network:
+    with sealers(programs.built(PATCHES) / "geth", scratch, SEALERS, period_s=PERIOD_S) as network:
         if any(name.startswith("settled_") for name in wanted):
             kinds = {"grid": KINDS["grid"], **{f"house{number}": KINDS["pv"] for number in range(PAIRED)}}
             with busy(scratch / "many", network, kinds) as (bridge, senders):
@@ -86,7 +87,7 @@ def settled_per_s(network: Sealers, bridge: Bridge, senders: Senders) -> float:
     """Trades that the blocks of the measured time have, per second of it."""
     chance = gas.same_every_time("settling")
     slots: list[list[Delivery]] = []
-    first_slot = int(time.time()) - 36_000
+    first_slot = (int(time.time()) - 36_000) // TERMS[0]
     started = time.monotonic()
 
     def feed() -> None:
@@ -127,8 +128,8 @@ def transactions_per_s(network: Sealers) -> float:
     sender = gas.Sender(chain, nonce=chain.web3.eth.get_transaction_count(chain.admin.address))
     contract = sender.deploy(gas.plain_contracts()["OneTradePerTransaction.json"])
     accounts = [f"0x{number:040x}" for number in range(1, PAIRED + 1)]
-    for account in accounts[1::2]:
-        sender.send([gas.invocation(contract, "depositFor", Web3.to_checksum_address(account), wei=gas.DEPOSIT_WEI)])
+    buyers = [Web3.to_checksum_address(account) for account in accounts[1::2]]
+    sender.send([gas.invocation(contract, "depositFor", buyer, wei=gas.DEPOSIT_WEI) for buyer in buyers])
     number = sender.nonce
     price = hex(gas.GAS_PRICE_WEI)
     common = {"from": chain.admin.address, "gas": hex(200_000), "gasPrice": price}
@@ -156,7 +157,7 @@ def latencies_s(bridge: Bridge, senders: Senders) -> list[float]:
     """Seconds from each slot's last acknowledgement, which closes it, to when its end was heard."""
     chance = gas.same_every_time("latency")
     slots: list[list[Delivery]] = []
-    first_slot = int(time.time()) - 3600
+    first_slot = (int(time.time()) - 3600) // TERMS[0]
     for number in range(PERIODIC_SLOTS):
         slots.append(send_slot(senders, bridge.actors, first_slot + number, chance))
         senders.run_for(PERIOD_S + chance.uniform(-1, 1))

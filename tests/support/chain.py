@@ -32,7 +32,7 @@ from support.node import Node, initialise, make_genesis, running
 CHECKOUT = Path(__file__).parent.parent.parent
 ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
 PASSWORD = "for tests only"
-REGISTERED_AT_ONCE = 20
+REGISTERED_AT_ONCE = 10
 KINDS = {"load": "Load", "pv": "PV", "chp": "CHP", "battery": "Battery", "grid": "Grid"}
 
 Terms = tuple[int, int, int]
