@@ -120,8 +120,8 @@ class Chain:
 
 
 @contextmanager
-def one_sealer(geth: Path, directory: Path) -> Iterator[Chain]:
-    """A chain in this folder, for as long as the context lasts."""
+def one_sealer(geth: Path, directory: Path, *, apis: str = "eth,net,web3") -> Iterator[Chain]:
+    """A chain in this folder, for as long as the context lasts; apis are what its node offers over HTTP."""
     admin: LocalAccount = Account.create()
     datadir, keystore, password_file = directory / "chain", directory / "chain/keystore", directory / "chain.password"
     datadir.mkdir()
@@ -133,7 +133,7 @@ def one_sealer(geth: Path, directory: Path) -> Iterator[Chain]:
     flags = [
         *(
             "--http",
-            "--http.api=eth,net,web3,txpool,clique",
+            f"--http.api={apis}",
             f"--http.port={port}",
             "--allow-insecure-unlock",
             f"--unlock={admin.address}",

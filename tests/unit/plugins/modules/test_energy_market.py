@@ -73,7 +73,9 @@ def make_factory(chain: Chain, market: str) -> str:
     return str(make(chain, "EnergyAgreementFactory", market).address)
 
 
-def test_a_market_is_set_up_in_one_block(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
+def test_a_market_is_set_up_with_one_burst_of_transactions(
+    chain: Chain, arguments: dict[str, Any], tmp_path: Path
+) -> None:
     arguments["agreement_factory"] = make_factory(chain, arguments["address"])
     real, again = assert_check_mode_is_truthful("energy_market", arguments, tmp_path)
     market, web3 = contract(chain, arguments), chain.web3
@@ -86,7 +88,8 @@ def test_a_market_is_set_up_in_one_block(chain: Chain, arguments: dict[str, Any]
     assert [web3.eth.get_balance(arguments[name]) for name in ("operator", "meter")] == [2 * ETHER] * 2
     assert again["market"] == real["market"]
     assert len(real["transactions"]) == 11
-    assert len({web3.eth.get_transaction(sent)["blockNumber"] for sent in real["transactions"]}) == 1
+    blocks = [web3.eth.get_transaction(sent)["blockNumber"] for sent in real["transactions"]]
+    assert max(blocks) - min(blocks) <= 1, "a block may come while they are sent, but none is waited for"
 
 
 def test_only_what_is_missing_is_sent(chain: Chain, arguments: dict[str, Any], tmp_path: Path) -> None:
