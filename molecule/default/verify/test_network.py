@@ -37,6 +37,7 @@ CHECKOUT = Path(__file__).parents[3]
 CANARY = "/var/lib/clique/canary.key"
 # Of the network's own ports none is so high.
 ODD_PORT = 47113
+RESTART_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +49,33 @@ def network() -> Network:
 def slots(network: Network) -> Iterator[int]:
     """Slots that nobody traded yet, one after the other."""
     return count(first_free_slot(network))
+
+
+@contextmanager
+def everyone_may_send(gateway: Host) -> Iterator[None]:
+    """The bridge answers whoever reaches it for a while."""
+    config = "/var/lib/clique/bridge/config.json"
+    kept = gateway.run("cat", config)
+    try:
+        restart_bridge(gateway, config, json.dumps(json.loads(kept) | {"listen_allow": None}).encode())
+        yield
+    finally:
+        restart_bridge(gateway, config, kept)
+
+
+def restart_bridge(gateway: Host, config: str, content: bytes) -> None:
+    """Let the bridge run with another configuration, and wait until it listens."""
+    gateway.shell('cat > "$1"', config, stdin=content)  # whose file it is stays
+    gateway.run("systemctl", "restart", "clique-bridge")
+    invocation = (
+        gateway.run("systemctl", "show", "--property=InvocationID", "--value", "clique-bridge").decode().strip()
+    )
+
+    def listens() -> bool:
+        said = gateway.run("journalctl", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}")
+        return b"listening" in said
+
+    wait_until(lambda: "the bridge to listen", listens, RESTART_S)
 
 
 def test_every_signer_seals(network: Network) -> None:
@@ -170,11 +198,11 @@ def test_a_stranger_is_not_heard(network: Network, slots: Iterator[int]) -> None
 
 
 def test_a_stranger_that_is_heard_is_noticed(network: Network, slots: Iterator[int]) -> None:
-    with (
-        firewall_rule(network.gateway, f"udp dport {network.bridge_port} accept"),
-        pytest.raises(AssertionError, match="the neighbour"),
-    ):
+    """The bridge does not hear it either, so it takes a hole in both."""
+    with firewall_rule(network.gateway, f"udp dport {network.bridge_port} accept"):
         check_a_stranger_is_not_heard(network, next(slots))
+        with everyone_may_send(network.gateway), pytest.raises(AssertionError, match="the neighbour"):
+            check_a_stranger_is_not_heard(network, next(slots))
 
 
 def test_a_changed_genesis_is_refused_and_nothing_is_lost(network: Network, tmp_path: Path) -> None:
