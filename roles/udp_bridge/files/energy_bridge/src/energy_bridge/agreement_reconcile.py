@@ -7,12 +7,10 @@ from collections import Counter
 
 from energy_bridge.agreement_chain import AgreementChain, Created, Terms
 from energy_bridge.agreements import Agreed, Agreements, AgreementStore
-from energy_bridge.model import BatchState, Trade
+from energy_bridge.model import IN_CHAIN, BatchState, Trade
 from energy_bridge.store import Batch
 
 __all__ = ["differences", "rebuild"]
-
-_ENDED = (BatchState.MINED, BatchState.FINAL)
 
 
 async def differences(store: AgreementStore, chain: AgreementChain) -> list[str]:
@@ -24,7 +22,7 @@ async def differences(store: AgreementStore, chain: AgreementChain) -> list[str]
     found = []
     for batch, agreed, ended in store.made():
         created = logged.pop(agreed.address, None)
-        if batch.state not in _ENDED:
+        if batch.state not in IN_CHAIN:
             continue
         what = f"The agreement {agreed.address} (transaction {batch.hash})"
         if created is None:

@@ -22,7 +22,7 @@ from eth_utils.crypto import keccak
 from energy_bridge.config import Config
 from energy_bridge.model import BatchState, Fate, Mode, Reading, Trade
 from energy_bridge.settlement import Chain, Settlement
-from energy_bridge.store import Batch, Standing, Store, StoreError, nowhere
+from energy_bridge.store import Batch, Standing, Store, StoreError, nowhere, trade_of
 
 __all__ = [
     "Act",
@@ -223,15 +223,11 @@ class AgreementStore(Store):
                 f"SELECT count(*) FROM trades WHERE id < ? AND ({_TRADE}) = (?, ?, ?, ?, ?, ?)",  # noqa: S608
                 (number, *columns),
             )
-            agreed = self._agreements.agreed(_trade(columns), order, now)
+            agreed = self._agreements.agreed(trade_of(columns), order, now)
             batch = self._new_batch(now)
             self._db.execute("UPDATE trades SET batch = ? WHERE id = ?", (batch, number))
             self._add_agreement(batch, agreed)
             return batch
-
-    def _new_batch(self, now: float) -> int:
-        values = (BatchState.BATCHED, now)
-        return int(self._db.execute("INSERT INTO batches (state, formed_at) VALUES (?, ?)", values).lastrowid or 0)
 
     def _add_agreement(self, batch: int, agreed: Agreed) -> None:
         self._db.execute(
@@ -352,14 +348,9 @@ class AgreementStore(Store):
         ]
 
 
-def _trade(columns: Sequence[Any]) -> Trade:
-    seller, buyer, energy_wh, price_wei_per_wh, slot, imbalance = columns[:6]
-    return Trade(seller, buyer, energy_wh, price_wei_per_wh, slot, imbalance=bool(imbalance))
-
-
 def _agreed(columns: Sequence[Any]) -> Agreed:
     trade_id, address, deliver_by, act = columns[6:]
-    trade = _trade(columns)
+    trade = trade_of(columns)
     return Agreed(**asdict(trade), trade_id=trade_id, address=address, deliver_by=deliver_by, act=Act(act))
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from energy_bridge.clearing import Battery, Method, Rules
-from energy_bridge.model import INT64_MAX, Kind, Mode
+from energy_bridge.model import DAY_S, INT64_MAX, Kind, Mode
 from energy_bridge.wire import MAX_WHOLE
 
 __all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
 
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
-DAY_S = 86_400
 MOST_DELIVER_WITHIN_S = 180 * DAY_S  # the factory's bound is 366 days from now, and a slot may be ahead
 
 

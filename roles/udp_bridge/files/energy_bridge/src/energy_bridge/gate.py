@@ -86,23 +86,22 @@ def settle_late_readings(store: Store, rules: Rules) -> list[Reading]:
     done: list[Reading] = []
     for slot in store.late_slots():
         with store.commit("imbalance"):
-            known = store.counted(slot)
+            known, carries = store.counted(slot), store.carries_nwh()
+            price = store.last_price(rules.grid, slot)
             for late in sorted(store.readings(slot, Fate.LATE), key=_age):
                 before, before_wh = known.get(late.source, (None, store.baseline_wh(slot, late.source)))
                 if before is not None and _age(before) > _age(late):
                     store.set_fate(late, Fate.SUPERSEDED)
                     done.append(late)
                     continue
-                carry_nwh = store.carries_nwh().get(late.source, 0)
                 delta_nwh = late.energy_nwh - (before.energy_nwh if before else before_wh * NWH_PER_WH)
-                delta_wh, carry_nwh = to_wh(delta_nwh, carry_nwh)
+                delta_wh, carry_nwh = to_wh(delta_nwh, carries.get(late.source, 0))
                 charged = _charged(store, rules)
-                price = store.last_price(rules.grid, slot)
                 try:
                     trades = imbalance_trades(slot, late.source, delta_wh, charged, grid_price_wei_per_wh=price)
                 except NoGridPrice:
                     break  # it waits for one
-                known[late.source] = late, before_wh + delta_wh
+                known[late.source], carries[late.source] = (late, before_wh + delta_wh), carry_nwh
                 store.settle_late(
                     late,
                     before_wh + delta_wh,

@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from energy_bridge.metrics import Metrics, Rejected, Way
-from energy_bridge.model import BatchState, Fate, Reading
+from energy_bridge.model import DAY_S, BatchState, Fate, Reading
 from energy_bridge.store import Standing, Store, Stored, StoreError
 from energy_bridge.wire import (
     Question,
@@ -40,7 +40,6 @@ SAME_LINE_S = 10.0  # a flood on one topic is one line of log in this time
 MOST_TOPICS = 256
 
 EARLIEST_S = 120.0  # a source's clock may be so far ahead
-DAY_S = 86_400
 DAYS_AHEAD = 366  # the market refuses what is later
 
 _CONFLICT = {"status": "conflict", "reason": "another datagram was stored under this boot and seq"}

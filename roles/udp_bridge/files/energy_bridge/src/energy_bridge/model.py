@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = [
+    "DAY_S",
     "INT64_MAX",
+    "IN_CHAIN",
     "NWH_PER_WH",
     "UINT32_MAX",
     "UNMINED",
@@ -20,6 +22,7 @@ __all__ = [
     "Trade",
 ]
 
+DAY_S = 86_400
 INT64_MAX = 2**63 - 1  # the contract's price, and what SQLite keeps in one integer
 UINT32_MAX = 2**32 - 1  # the contract's slot and energy
 NWH_PER_WH = 10**9  # the finest part of a Wh in which UINT32_MAX Wh still fit INT64_MAX
@@ -65,6 +68,7 @@ class BatchState(StrEnum):
 
 
 UNMINED = (BatchState.SIGNED, BatchState.SENT)
+IN_CHAIN = (BatchState.MINED, BatchState.FINAL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,10 @@ from energy_bridge.agreements import AgreementStore
 from energy_bridge.batch import BatchTrade
 from energy_bridge.chain import Logged, MarketChain
 from energy_bridge.merkle import merkle_root
-from energy_bridge.model import BatchState, Trade
+from energy_bridge.model import IN_CHAIN, BatchState, Trade
 from energy_bridge.store import Batch, Store
 
 __all__ = ["differences", "rebuild"]
-
-_ENDED = (BatchState.MINED, BatchState.FINAL)
 
 
 async def differences(store: Store, chain: MarketChain) -> list[str]:
@@ -33,7 +31,7 @@ async def differences(store: Store, chain: MarketChain) -> list[str]:
     numbers = {entry.batch.seq for entry in logged}
     return found + [
         f"Batch {batch.seq} is {batch.state} in the database, and not in the chain."
-        for batch in store.batches(*_ENDED)
+        for batch in store.batches(*IN_CHAIN)
         if batch.seq not in numbers
     ]
 
@@ -70,7 +68,7 @@ def _compared(store: Store, entry: Logged, names: Mapping[str, str]) -> list[str
     what, batch = f"Batch {entry.batch.seq} (transaction {entry.transaction})", store.batch_at(entry.batch.seq)
     if batch is None:
         return [f"{what} is in the chain, and not in the database."]
-    if batch.state not in _ENDED:
+    if batch.state not in IN_CHAIN:
         return []
     found = []
     if batch.hash != entry.transaction:

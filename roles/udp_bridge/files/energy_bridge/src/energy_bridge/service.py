@@ -23,7 +23,7 @@ from energy_bridge.gate import Gate, close_due_slots, settle_late_readings
 from energy_bridge.health import ChainView, View, look_at_chain
 from energy_bridge.intake import Intake, TimeRules, describe
 from energy_bridge.metrics import Metrics
-from energy_bridge.model import Reading
+from energy_bridge.model import DAY_S, Reading
 from energy_bridge.receiver import Allowed, Receiver, open_socket
 from energy_bridge.settlement import ChainError, MismatchError, Settlement
 from energy_bridge.store import Store, StoreError, nowhere
@@ -39,7 +39,6 @@ GATE_PAUSE_S = 0.2  # under load there is a commit every few milliseconds; slots
 WATCH_S = 5.0
 FIRST_LOOK_S = 3.0  # how long a node may take to say whether the database is the right one, before sources are heard
 ARCHIVE_S = 3600.0
-DAY_S = 86_400
 
 # What ends the service with one sentence instead of a traceback.
 FATAL = (ConfigError, StoreError, MismatchError, OSError)
@@ -126,8 +125,10 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
         settlement = _settlement(config, store, chain, tell)
 
         # A database that is not the right one acknowledges nothing. Whether it is has to wait where the node is away.
+        checked = False
         with contextlib.suppress(ChainError, TimeoutError):
             await asyncio.wait_for(settlement.check(), FIRST_LOOK_S)
+            checked = True
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
         if config.web_port is not None:
@@ -148,7 +149,7 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
         log.info("listening host=%s port=%d operator=%s", *sock.getsockname()[:2], chain.operator)
         work = [
             asyncio.create_task(_close_slots(config, store, stored, tell)),
-            asyncio.create_task(_settle(config, settlement)),
+            asyncio.create_task(_settle(config, settlement, checked=checked)),
             asyncio.create_task(watch.run()),
             asyncio.create_task(_archive(config, store)),
         ]
@@ -284,8 +285,8 @@ async def _close_slots(
             await asyncio.wait_for(stored.wait(), config.poll_s)
 
 
-async def _settle(config: Config, settlement: Settlement) -> None:
-    checked, trouble = False, ""
+async def _settle(config: Config, settlement: Settlement, *, checked: bool) -> None:
+    trouble = ""
     while True:
         try:
             if not checked:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from energy_bridge.merkle import merkle_root
-from energy_bridge.model import UNMINED, BatchState, Reading, Trade
+from energy_bridge.model import DAY_S, UNMINED, BatchState, Reading, Trade
 from energy_bridge.store import Attempt, Batch, Store
 
 __all__ = ["Chain", "ChainError", "MismatchError", "Receipt", "Settlement", "Signed", "WouldRevertError"]
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 RESEND_AFTER_S = 30.0
 BUMP_AFTER_S = 120.0  # a transaction that no block takes for so long is signed again with a higher fee
 WATCHED_BLOCKS = 1000  # how deep a final batch is still looked for
-DAY_S = 86400
 
 
 class ChainError(Exception):

@@ -19,7 +19,18 @@ from typing import Any
 from energy_bridge.model import UNMINED, BatchState, Fate, Reading, Trade
 from energy_bridge.schema import ARCHIVE_SCHEMA, SCHEMA, SCHEMA_VERSION, migrations
 
-__all__ = ["Attempt", "Batch", "Closing", "OpenSlot", "Standing", "Store", "StoreError", "Stored", "nowhere"]
+__all__ = [
+    "Attempt",
+    "Batch",
+    "Closing",
+    "OpenSlot",
+    "Standing",
+    "Store",
+    "StoreError",
+    "Stored",
+    "nowhere",
+    "trade_of",
+]
 
 _READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
 _BATCH = "id, state, seq, hash, block, block_hash, reason"
@@ -116,7 +127,8 @@ class Standing:
     agreements: int = 0
 
 
-def _trade(row: Sequence[Any]) -> Trade:
+def trade_of(row: Sequence[Any]) -> Trade:
+    """The trade whose columns (seller, buyer, Wh, price, slot, imbalance) a row begins with."""
     return Trade(row[0], row[1], row[2], row[3], row[4], imbalance=bool(row[5]))
 
 
@@ -392,15 +404,17 @@ class Store:
                     groups.setdefault(tuple(group), []).append(trade)
             if len(waiting) > most_trades and len(groups) > 1:
                 groups.popitem()  # the rest of this one may not have been read
-            batch = self._db.execute(
-                "INSERT INTO batches (state, formed_at) VALUES (?, ?)", (BatchState.BATCHED, now)
-            ).lastrowid
+            batch = self._new_batch(now)
             for (slot, *key), trades in groups.items():
                 self._db.executemany("UPDATE trades SET batch = ? WHERE id = ?", [(batch, trade) for trade in trades])
                 self._rest(batch, slot, key)
             return batch
 
-    def _rest(self, batch: int | None, slot: int, key: Sequence[Any]) -> None:
+    def _new_batch(self, now: float) -> int:
+        values = (BatchState.BATCHED, now)
+        return int(self._db.execute("INSERT INTO batches (state, formed_at) VALUES (?, ?)", values).lastrowid or 0)
+
+    def _rest(self, batch: int, slot: int, key: Sequence[Any]) -> None:
         """Note on which readings the trades of a slot, or the imbalance of one reading, rest."""
         if key[0] is None:
             self._db.execute("UPDATE readings SET batch = ? WHERE slot = ? AND fate = ?", (batch, slot, Fate.COUNTED))
@@ -442,7 +456,7 @@ class Store:
     def trades(self, batch: int) -> list[tuple[int, Trade]]:
         """A batch's trades without those that were refused, each with its id, in the order in which they were made."""
         rows = self._read(f"SELECT id, {_TRADE} FROM trades WHERE batch = ? AND reason IS NULL ORDER BY id", (batch,))  # noqa: S608
-        return [(trade, _trade(columns)) for trade, *columns in rows]
+        return [(trade, trade_of(columns)) for trade, *columns in rows]
 
     def readings_of(self, batch: int) -> list[tuple[Reading, bytes]]:
         """The readings that a batch rests on, each with its datagram's digest, ordered by key."""
@@ -613,7 +627,6 @@ class Store:
     def status(self) -> dict[str, Any]:
         """Figures for people and programs; next_slot is the first slot after all used ones, None while none is."""
         fates = dict(self._read("SELECT fate, count(*) FROM readings GROUP BY fate"))
-        states = dict(self._read("SELECT state, count(*) FROM batches GROUP BY state"))
         opened, closed, used = self._read("SELECT count(*) - count(closed_at), count(closed_at), max(slot) FROM slots")[
             0
         ]
@@ -628,7 +641,7 @@ class Store:
             "readings": {"stored": sum(fates.values()), **{fate.value: fates.get(fate, 0) for fate in Fate}},
             "slots": {"open": opened, "closed": closed},
             "trades": {"made": made, "settled": settled, "refused": refused, "imbalances": imbalances},
-            "batches": {state.value: states.get(state, 0) for state in BatchState},
+            "batches": {state.value: count for state, count in self.batches_by_state().items()},
             "next_slot": None if used is None else used + 1,
         }
 
