@@ -9,6 +9,7 @@ function answer = ask_bridge(meter, reading, ends, patience_s)
     deadline_s = epoch_s() + patience_s;
     pause_s = 0.5;
     while epoch_s() < deadline_s
+        drop_empty_datagram(meter.udp);
         write(meter.udp, reading.datagram, 'uint8', meter.host, meter.port);
         again_s = min(epoch_s() + pause_s, deadline_s);
         pause_s = min(2 * pause_s, 10);
@@ -28,11 +29,8 @@ function datagram = next_datagram(udp)
     % The bytes of one datagram, or none after a moment.
     datagram = zeros(1, 0, 'uint8');
     if exist('OCTAVE_VERSION', 'builtin')
-        bytes = udp.NumBytesAvailable;  % of the first datagram; 0 where there is none, or where it is an empty one
-        try
-            datagram = read(udp, bytes + 512 * (bytes == 0), 'uint8');
-        catch
-            % An empty datagram is an error to Octave, and gone now.
+        if udp.NumBytesAvailable > 0  % of the first datagram: more would be read out of the next one
+            datagram = read(udp, udp.NumBytesAvailable, 'uint8');
         end
     elseif udp.NumDatagramsAvailable > 0
         received = read(udp, 1, 'uint8');
@@ -40,6 +38,18 @@ function datagram = next_datagram(udp)
     end
     if isempty(datagram)
         pause(0.01);
+    end
+end
+
+function drop_empty_datagram(udp)
+    % To Octave an empty datagram is as none, and those behind it are not seen; to read it is an error, after which it is
+    % gone. What comes at this very moment may be lost, so it is done before a question, which brings it again.
+    if exist('OCTAVE_VERSION', 'builtin') && udp.NumBytesAvailable == 0
+        try
+            read(udp, 512, 'uint8');
+        catch
+            % It was there.
+        end
     end
 end
 
