@@ -161,7 +161,8 @@ def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
 
 
 def _quantity(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if unit in {MODULES, GAS, INTAKE} else f"{value:,.1f} {unit}"
+    digits = 0 if unit in {MODULES, GAS, INTAKE} else 3 if unit == GWEI else 1
+    return f"{value:,.{digits}f} {unit}"
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:

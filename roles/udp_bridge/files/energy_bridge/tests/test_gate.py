@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from energy_bridge.clearing import Battery, Rules
-from energy_bridge.gate import Gate, close_due_slots, counted, settle_late_readings, to_wh
+from energy_bridge.gate import Gate, close_due_slots, settle_late_readings, to_wh
 from energy_bridge.model import NWH_PER_WH, Fate, Reading, Trade
 from energy_bridge.store import OpenSlot, Store
 from hypothesis import given
@@ -141,8 +142,10 @@ def test_half_a_wh_is_rounded_to_even(energy_nwh: int, wh: int) -> None:
 
 @given(readings=st.permutations([("pv", 1, 9), ("pv", 2, 0), ("pv", 1, 10), ("load", 1, 1)]))
 def test_the_order_of_arrival_does_not_matter(readings: list[tuple[str, int, int]]) -> None:
-    said = [Reading(source, boot, seq, 0.0, 5, 1, 1) for source, boot, seq in readings]
-    assert {source: (r.boot, r.seq) for source, r in counted(said).items()} == {"pv": (2, 0), "load": (1, 1)}
+    with TemporaryDirectory() as folder, closing(Store(Path(folder) / "bridge.sqlite")) as store:
+        store.add([(Reading(source, boot, seq, 0.0, 5, 1, 1), b"") for source, boot, seq in readings], 0.0)
+        counted = store.newest(5)
+    assert {source: (r.boot, r.seq) for source, r in counted.items()} == {"pv": (2, 0), "load": (1, 1)}
 
 
 def test_a_battery_keeps_its_charge_from_slot_to_slot(slots: Slots) -> None:

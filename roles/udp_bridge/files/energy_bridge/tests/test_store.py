@@ -74,6 +74,23 @@ def killed_at(point: str, act: Callable[[Callable[[str], None]], object]) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+def test_what_was_stored_before_is_told_from_what_is_new_in_one_commit(store: Store) -> None:
+    first, second, third = (said("pv", slot, 100) for slot in (5, 6, 7))
+    forged = (first[0], b"other bytes")
+    store.add([first], 1.0)
+    added = store.add([second, first, second, forged, third], 2.0)
+    assert [(one.new, one.same) for one in added] == [
+        (True, True),
+        (False, True),
+        (False, True),
+        (False, False),
+        (True, True),
+    ]
+    assert [slot.slot for slot in store.open_slots()] == [5, 6, 7]
+    assert [slot.slot for slot in store.open_slots(6)] == [5, 6]
+    assert [store.readings(slot, Fate.OPEN) for slot in (5, 6)] == [[first[0]], [second[0]]]
+
+
 def settle(store: Store, slot: int, *, seq: int) -> int:
     """A slot's way to its end, in which pv sells 100 Wh to the grid."""
     store.add([said("pv", slot, 100), said("grid", slot, 0)], 1.0)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from energy_bridge.clearing import Battery, NoGridPrice, Rules, charges_after, clear, imbalance_trades
-from energy_bridge.model import NWH_PER_WH, Fate, Offer, Reading
+from energy_bridge.model import NWH_PER_WH, UINT32_MAX, Fate, Offer, Reading
 from energy_bridge.store import Closing, OpenSlot, Store
 
-__all__ = ["Gate", "close_due_slots", "counted", "settle_late_readings", "to_wh"]
+__all__ = ["Gate", "close_due_slots", "settle_late_readings", "to_wh"]
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +31,15 @@ class Gate:
     lead_s: float = 0.0
     simulated: bool = False
 
+    def newest_slot(self, now: float) -> int:
+        """The last slot that may be due; before the wall clock came to a slot it is not."""
+        return UINT32_MAX if self.simulated else max(0, int((now + self.lead_s) // self.slot_s))
+
     def is_due(self, slot: OpenSlot, now: float) -> bool:
         """Is it time to close this slot?"""
         opens = slot.first_at if self.simulated else max(slot.slot * self.slot_s - self.lead_s, slot.first_at)
         is_complete = self.actors <= slot.sources
         return now >= opens + self.grace_s or (is_complete and (self.simulated or now >= opens))
-
-
-def counted(readings: Iterable[Reading]) -> dict[str, Reading]:
-    """The reading of each source that counts: the one that it sent last, by (boot, seq)."""
-    return {reading.source: reading for reading in sorted(readings, key=_age)}
 
 
 def to_wh(energy_nwh: int, carry_nwh: int) -> tuple[int, int]:
@@ -58,10 +57,10 @@ def close_due_slots(store: Store, gate: Gate, rules: Rules, *, now: float) -> li
     that needs the grid before it ever named a price is refused as a whole: nothing in it is traded.
     """
     settled: list[Reading] = []
-    for slot in store.open_slots():
+    for slot in store.open_slots(gate.newest_slot(now)):
         if gate.is_due(slot, now):
             with store.commit("close"):  # a reading that comes meanwhile waits, and is late
-                readings = counted(store.readings(slot.slot, Fate.OPEN))
+                readings = store.newest(slot.slot)
                 closing = _clear(store, slot.slot, readings, gate, rules)
                 store.close_slot(slot.slot, closing, now)
             log.info(

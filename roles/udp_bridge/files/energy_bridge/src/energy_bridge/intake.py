@@ -35,7 +35,7 @@ __all__ = ["Asker", "Intake", "TimeRules", "Unanswered", "describe", "untimely"]
 log = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 16_384  # about 10 MiB, and 0.8 s at 20,000 datagrams a second
-COMMIT_LIMIT = 1024  # datagrams in one commit
+COMMIT_LIMIT = 4096  # datagrams in one commit: of as many, most pages have more than one reading to write
 SAME_LINE_S = 10.0  # a flood on one topic is one line of log in this time
 MOST_TOPICS = 256
 

@@ -13,10 +13,11 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from energy_bridge.model import UNMINED, BatchState, Fate, Reading, Trade
+from energy_bridge.model import UINT32_MAX, UNMINED, BatchState, Fate, Reading, Trade
 from energy_bridge.schema import ARCHIVE_SCHEMA, SCHEMA, SCHEMA_VERSION, migrations
 
 __all__ = [
@@ -33,6 +34,11 @@ __all__ = [
 ]
 
 _READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
+_ADD = (
+    f"INSERT OR IGNORE INTO readings ({_READING}, digest, received_at, fate)"  # noqa: S608
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_values = attrgetter(*_READING.split(", "))
 _BATCH = "id, state, seq, hash, block, block_hash, reason"
 _TRADE = "seller, buyer, energy_wh, price_wei_per_wh, slot, imbalance"
 _IN_ORDER = "ORDER BY source, boot, seq"
@@ -211,7 +217,14 @@ class Store:
             return []
         with self.commit("insert"):
             new = self._new_of(received, now)
-            return [self._add(reading, digest, now, new[reading.slot]) for reading, digest in received]
+            outcomes = [new[reading.slot] for reading, _ in received]
+            rows = [
+                (*_values(reading), digest, now, outcome.fate)
+                for (reading, digest), outcome in zip(received, outcomes, strict=True)
+            ]
+            if self._add_all(rows):
+                return outcomes
+            return [self._add(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
 
     def _new_of(self, received: Iterable[tuple[Reading, bytes]], now: float) -> dict[int, Stored]:
         """What adding a new reading comes to, by its slot."""
@@ -220,28 +233,21 @@ class Store:
         closed = {slot: self._one("SELECT closed_at IS NOT NULL FROM slots WHERE slot = ?", (slot,)) for slot in slots}
         return {slot: Stored(True, True, Fate.LATE if closed[slot] else Fate.OPEN) for slot in slots}
 
-    def _add(self, reading: Reading, digest: bytes, now: float, new: Stored) -> Stored:
-        added = self._db.execute(
-            f"INSERT OR IGNORE INTO readings ({_READING}, digest, received_at, fate)"  # noqa: S608
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                reading.source,
-                reading.boot,
-                reading.seq,
-                reading.time,
-                reading.slot,
-                reading.energy_nwh,
-                reading.price_wei_per_wh,
-                digest,
-                now,
-                new.fate,
-            ),
-        ).rowcount
-        if added:
+    def _add_all(self, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Add these where all of them are new, as nearly always; else do nothing."""
+        self._db.execute("SAVEPOINT adding")
+        are_new = self._db.executemany(_ADD, rows).rowcount == len(rows)
+        if not are_new:
+            self._db.execute("ROLLBACK TO adding")
+        self._db.execute("RELEASE adding")
+        return are_new
+
+    def _add(self, row: tuple[Any, ...], new: Stored) -> Stored:
+        if self._db.execute(_ADD, row).rowcount:
             return new
+        source, boot, seq, *_, digest, _, _ = row
         known = self._db.execute(
-            "SELECT digest, fate FROM readings WHERE source = ? AND boot = ? AND seq = ?",
-            (reading.source, reading.boot, reading.seq),
+            "SELECT digest, fate FROM readings WHERE source = ? AND boot = ? AND seq = ?", (source, boot, seq)
         ).fetchone()
         return Stored(new=False, same=known[0] == digest, fate=Fate(known[1]))
 
@@ -290,16 +296,17 @@ class Store:
 
     # --------------------------------------------------------------- slots
 
-    def open_slots(self) -> list[OpenSlot]:
-        """The slots that are not closed, in order."""
+    def open_slots(self, until: int = UINT32_MAX) -> list[OpenSlot]:
+        """The slots up to this one that are not closed, in order."""
         # From source to source by the index: a slot may have many readings of each.
         rows = self._read(
             "WITH RECURSIVE reported (slot, source) AS ("
             " SELECT slot, (SELECT min(source) FROM readings WHERE readings.slot = slots.slot)"
-            " FROM slots WHERE closed_at IS NULL UNION ALL"
+            " FROM slots WHERE closed_at IS NULL AND slot <= ? UNION ALL"
             " SELECT slot, (SELECT min(source) FROM readings"
             " WHERE readings.slot = reported.slot AND source > reported.source) FROM reported WHERE source IS NOT NULL"
-            ") SELECT slot, first_at, source FROM reported JOIN slots USING (slot) ORDER BY slot"
+            ") SELECT slot, first_at, source FROM reported JOIN slots USING (slot) ORDER BY slot",
+            (until,),
         )
         slots: dict[tuple[int, float], set[str]] = {}
         for slot, first_at, source in rows:
@@ -310,6 +317,16 @@ class Store:
         """A slot's readings of that fate, ordered by key."""
         rows = self._read(f"SELECT {_READING} FROM readings WHERE slot = ? AND fate = ? {_IN_ORDER}", (slot, fate))  # noqa: S608
         return [Reading(*row) for row in rows]
+
+    def newest(self, slot: int) -> dict[str, Reading]:
+        """Of each source that reported for an open slot, the reading that it sent last, by (boot, seq)."""
+        rows = self._read(
+            f"SELECT {_READING} FROM ("  # noqa: S608
+            f" SELECT {_READING}, row_number() OVER (PARTITION BY source ORDER BY boot DESC, seq DESC) AS place"
+            " FROM readings WHERE slot = ? AND fate = ?) WHERE place = 1",
+            (slot, Fate.OPEN),
+        )
+        return {row[0]: Reading(*row) for row in rows}
 
     def carries_nwh(self) -> dict[str, int]:
         """What rounding to whole Wh has left of each source's energy so far."""
