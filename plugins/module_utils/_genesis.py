@@ -12,13 +12,15 @@ from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import (
-    SEAL_BYTES,
-    VANITY_BYTES,
     canonical,
     canonical_digest,
     differences,
     number,
-    signers_of,
+)
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_extra_data import (
+    compose,
+    signers,
+    vanity_bytes,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 
@@ -30,7 +32,7 @@ try:
 except ImportError:
     LIBRARY_ERROR = traceback.format_exc()
 
-__all__ = ["LIBRARY_ERROR", "Choice", "as_file", "build", "decide", "genesis_hash", "read", "signers"]
+__all__ = ["LIBRARY_ERROR", "Choice", "as_file", "build", "decide", "genesis_hash", "read"]
 
 # Clique ends with London: what comes after it needs a proof-of-stake network.
 FORKS = (
@@ -91,17 +93,6 @@ def addresses(values: Sequence[Any], what: str) -> list[str]:
     return found
 
 
-def vanity_bytes(text: str) -> bytes:
-    """The 32 bytes in front of the signers, from text or from 0x and hex digits, filled up with zeros."""
-    try:
-        raw = bytes.fromhex(text[2:]) if text.startswith("0x") else text.encode()
-    except ValueError as error:
-        raise CliqueError(f"the vanity {text!r} starts with 0x and is not hex") from error
-    if len(raw) > VANITY_BYTES:
-        raise CliqueError(f"the vanity {text!r} has {len(raw)} bytes, and at most {VANITY_BYTES} fit in")
-    return raw.ljust(VANITY_BYTES, b"\0")
-
-
 def valid(choice: Choice) -> Choice:
     """The choice with addresses in lower case and sorted; raises CliqueError for what makes no network."""
     for name, value, least in (
@@ -133,7 +124,6 @@ def build(choice: Choice) -> dict[str, Any]:
     if choice.create2_proxy:
         alloc[CREATE2_PROXY] = {"balance": "0x0", **alloc.get(CREATE2_PROXY, {}), "nonce": "0x1"}
         alloc[CREATE2_PROXY]["code"] = CREATE2_PROXY_CODE
-    listed = b"".join(bytes.fromhex(signer[2:]) for signer in choice.signers)
     return {
         "config": {
             "chainId": choice.chain_id,
@@ -142,7 +132,7 @@ def build(choice: Choice) -> dict[str, Any]:
         },
         "nonce": "0x0",
         "timestamp": hex(choice.timestamp or 0),
-        "extraData": "0x" + (vanity_bytes(choice.vanity) + listed + bytes(SEAL_BYTES)).hex(),
+        "extraData": compose(choice.vanity, choice.signers),
         "gasLimit": hex(choice.gas_limit),
         "difficulty": "0x1",
         "baseFeePerGas": hex(choice.base_fee_wei),
@@ -168,14 +158,6 @@ def read(path: Path) -> dict[str, Any] | None:
     if not isinstance(genesis, dict):
         raise CliqueError(f"{path} is not a genesis: the genesis is not a JSON object")
     return genesis
-
-
-def signers(genesis: Mapping[str, Any]) -> list[str]:
-    """The checksummed addresses that may seal, sorted by their bytes."""
-    found = signers_of(canonical(genesis)["extraData"])
-    if not found:
-        raise CliqueError("the genesis' extraData is not 32 bytes, 20 for each signer and 65: it is none of Clique's")
-    return [checksum_address(signer) for signer in found]
 
 
 def settle(choice: Choice, existing: Mapping[str, Any], path: Path) -> None:

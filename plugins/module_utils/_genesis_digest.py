@@ -13,10 +13,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_extra_data import (
+    ADDRESS_BYTES,
+    SEAL_BYTES,
+    SHOWN_CHARACTERS,
+    VANITY_BYTES,
+    signers_of,
+)
 
-__all__ = ["canonical", "canonical_digest", "differences", "signers_of"]
+__all__ = ["canonical", "canonical_digest", "differences"]
 
-VANITY_BYTES, ADDRESS_BYTES, SEAL_BYTES, WORD_BYTES = 32, 20, 65, 32
+WORD_BYTES = 32
 # What geth 1.13.15 reads of "config"; it passes over every other name, and so does the digest.
 CONFIG_NUMBERS = (
     *("chainId", "homesteadBlock", "daoForkBlock", "eip150Block", "eip155Block", "eip158Block", "byzantiumBlock"),
@@ -29,7 +36,6 @@ NUMBERS = {"nonce": 0, "timestamp": 0, "gasLimit": None, "difficulty": None, "nu
 OPTIONAL_NUMBERS = ("baseFeePerGas", "excessBlobGas", "blobGasUsed")
 WORDS = {"mixHash": WORD_BYTES, "coinbase": ADDRESS_BYTES, "parentHash": WORD_BYTES}
 FIRST_BASE_FEE_WEI = 10**9
-SHOWN_CHARACTERS = 80
 
 
 def number(value: Any, field: str) -> int:
@@ -135,15 +141,6 @@ def canonical_digest(genesis: Mapping[str, Any]) -> str:
     """Sha256 (64 hex digits) of the canonical form: equal for two genesis files that geth takes as the same."""
     text = json.dumps(canonical(genesis), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def signers_of(extra_data: str) -> list[str] | None:
-    """The addresses (0x, lower case) in a Clique genesis' extra data, or None where it is none of Clique's."""
-    raw = bytes.fromhex(extra_data.removeprefix("0x"))
-    listed = raw[VANITY_BYTES:-SEAL_BYTES]
-    if len(raw) < VANITY_BYTES + SEAL_BYTES or len(listed) % ADDRESS_BYTES:
-        return None
-    return ["0x" + listed[start : start + ADDRESS_BYTES].hex() for start in range(0, len(listed), ADDRESS_BYTES)]
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -84,6 +84,10 @@ attributes:
 requirements:
   - rlp
   - trie
+seealso:
+  - plugin: smartenergy.clique.clique_genesis_signers
+    plugin_type: filter
+    description: Reads the signers of any Clique genesis.
 author:
   - The smartenergy.clique authors
 """
@@ -133,7 +137,7 @@ extra_data:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.smartenergy.clique.plugins.module_utils import _genesis, _network
+from ansible_collections.smartenergy.clique.plugins.module_utils import _genesis, _genesis_extra_data, _network
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest
@@ -176,7 +180,7 @@ def main() -> None:
             "genesis": genesis,
             "genesis_hash": genesis and _genesis.genesis_hash(genesis),
             "digest": genesis and canonical_digest(genesis),
-            "signers": genesis and _genesis.signers(genesis),
+            "signers": genesis and _genesis_extra_data.signers(genesis),
             "extra_data": genesis and genesis["extraData"],
         }
     except CliqueError as error:
