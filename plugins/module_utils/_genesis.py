@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Clique genesis and its hash, without geth; needs rlp and trie. Private to this collection."""
+"""The genesis of a Clique network: made once, made again from its record, or kept. Private to this collection."""
 
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,17 +21,10 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_extra_
     signers,
     vanity_bytes,
 )
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_hash import genesis_hash
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 
-LIBRARY_ERROR: str | None = None
-try:
-    import rlp  # type: ignore[import-untyped]
-    from eth_hash.auto import keccak
-    from trie.hexary import HexaryTrie
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
-
-__all__ = ["LIBRARY_ERROR", "Choice", "as_file", "build", "decide", "genesis_hash", "read"]
+__all__ = ["Choice", "as_file", "build", "decide", "read"]
 
 # Clique ends with London: what comes after it needs a proof-of-stake network.
 FORKS = (
@@ -47,8 +39,6 @@ CREATE2_PROXY_CODE = (
     "8234f58015156039578182fd5b8082525050506014600cf3"
 )
 LOWEST_GAS_LIMIT = 5000
-EMPTY_LIST_RLP, EMPTY_STRING_RLP = b"\xc0", b"\x80"
-NONCE_BYTES, BLOOM_BYTES = 8, 256
 
 
 @dataclass(frozen=True)
@@ -228,52 +218,3 @@ def decide(
         settle(choice, existing, path)
         return dict(existing)
     return build(choice) if record is None else restore(choice, record, path)
-
-
-def integer(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
-
-
-def plain(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
-
-
-def root(entries: Mapping[bytes, bytes]) -> bytes:
-    """Root of a Merkle-Patricia trie under hashed keys."""
-    tree = HexaryTrie({})
-    for key, value in entries.items():
-        tree[keccak(key)] = value
-    return bytes(tree.root_hash)
-
-
-def account_rlp(account: Mapping[str, Any]) -> bytes:
-    stored = {plain(slot): integer(int(word, 16)) for slot, word in account.get("storage", {}).items()}
-    storage_root = root({slot: rlp.encode(word) for slot, word in stored.items() if word})
-    code = keccak(plain(account.get("code", "0x")))
-    return bytes(rlp.encode([integer(account.get("nonce", 0)), integer(account["balance"]), storage_root, code]))
-
-
-def genesis_hash(genesis: Mapping[str, Any]) -> str:
-    """The block hash (0x and 64 hex digits) that geth gives this genesis. Source: the yellow paper, and EIP-1559.
-
-    Raises CliqueError where Shanghai is on from the first block: Clique does not go that far.
-    """
-    form = canonical(genesis)
-    if form["config"].get("shanghaiTime", form["timestamp"] + 1) <= form["timestamp"]:
-        raise CliqueError("the genesis has Shanghai from its first block on, and Clique ends with London")
-    header = [
-        plain(form["parentHash"]),
-        keccak(EMPTY_LIST_RLP),  # uncles
-        plain(form["coinbase"]),
-        root({plain(key): account_rlp(account) for key, account in form["alloc"].items()}),
-        keccak(EMPTY_STRING_RLP),  # transactions
-        keccak(EMPTY_STRING_RLP),  # receipts
-        bytes(BLOOM_BYTES),
-        *(integer(form[name]) for name in ("difficulty", "number", "gasLimit", "gasUsed", "timestamp")),
-        plain(form["extraData"]),
-        plain(form["mixHash"]),
-        form["nonce"].to_bytes(NONCE_BYTES, "big"),
-    ]
-    if "baseFeePerGas" in form:
-        header.append(integer(form["baseFeePerGas"]))
-    return "0x" + keccak(rlp.encode(header)).hex()

@@ -137,10 +137,15 @@ extra_data:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.smartenergy.clique.plugins.module_utils import _genesis, _genesis_extra_data, _network
+from ansible_collections.smartenergy.clique.plugins.module_utils import (
+    _genesis,
+    _genesis_extra_data,
+    _genesis_hash,
+    _network,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
-from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical, canonical_digest
 
 
 def main() -> None:
@@ -161,8 +166,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if _genesis.LIBRARY_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("rlp and trie"), exception=_genesis.LIBRARY_ERROR)
+    if _genesis_hash.LIBRARY_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("rlp and trie"), exception=_genesis_hash.LIBRARY_ERROR)
     asked = module.params
     path = Path(asked["path"])
     choice = _genesis.Choice(
@@ -178,10 +183,10 @@ def main() -> None:
             write_atomic(path, _genesis.as_file(genesis).encode(), mode=0o644)
         result = {
             "genesis": genesis,
-            "genesis_hash": genesis and _genesis.genesis_hash(genesis),
+            "genesis_hash": genesis and _genesis_hash.genesis_hash(genesis),
             "digest": genesis and canonical_digest(genesis),
             "signers": genesis and _genesis_extra_data.signers(genesis),
-            "extra_data": genesis and genesis["extraData"],
+            "extra_data": genesis and canonical(genesis)["extraData"],
         }
     except CliqueError as error:
         module.fail_json(msg=str(error))

@@ -11,11 +11,32 @@ from typing import Any
 import pytest
 from ansible_collections.smartenergy.clique.plugins.module_utils import _genesis
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import Choice, build, genesis_hash, valid
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import Choice, build, valid
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_hash import genesis_hash
 from eth_hash.auto import keccak
 
 SEALERS = ("0x52908400098527886E0F7030069857D2E4169EE7", "0x27b1fdb04752bbc536007a920d24acb045561c26")
 GOERLI_HASH = "0xbf7e331f7f7c1dd2e05159666b3bf8bc7a8a3a9eb1d518969eab529dd9b88c1a"
+# Rinkeby as puppeth made it: one wei for each of 256 addresses, and a faucet. Its hash says that nothing is missing.
+RINKEBY_HASH = "0x6341fd3daf94b748c72ced5a5b26028f2474f5f00d824504e4fa37a75767e177"
+RINKEBY_SIGNERS = (
+    "42eb768f2244c8811c63729a21a3569731535f06",
+    "7ffc57839b00206d1ad20c69a1981b489f772031",
+    "b279182d99e65703f0076e4812653aab85fca0f0",
+)
+RINKEBY: dict[str, Any] = {
+    "config": {"chainId": 4, "homesteadBlock": 1, "eip150Block": 2, "clique": {"period": 15, "epoch": 30000}},
+    "nonce": "0x0",
+    "timestamp": "0x58ee40ba",
+    "extraData": "0x" + b"Respect my authoritah ~E.Cartman".hex() + "".join(RINKEBY_SIGNERS) + "00" * 65,
+    "gasLimit": "0x47b760",
+    "difficulty": "0x1",
+    "alloc": {
+        **{f"{number:040x}": {"balance": "0x1"} for number in range(256)},
+        "31b98d14007bdee637298086988a0bbd31184523": {"balance": hex(2**249)},
+    },
+}
 PROXY_CODE_HASH = "0x2fa86add0aed31f33a762c9d88e807c475bd51d0f52bd0955754b2608f7e4989"
 CHOICE = Choice(
     chain_id=1337,
@@ -69,6 +90,25 @@ def test_accounts_with_code_and_storage_have_geths_hash(geth: Path, tmp_path: Pa
 def test_goerli_has_its_published_hash(geth: Path) -> None:
     dump = subprocess.run([geth, "--goerli", "dumpgenesis"], check=True, capture_output=True).stdout
     assert genesis_hash(json.loads(dump)) == GOERLI_HASH
+
+
+def test_puppeths_spelling_of_goerli_is_goerli(geth: Path) -> None:
+    dump = json.loads(subprocess.run([geth, "--goerli", "dumpgenesis"], check=True, capture_output=True).stdout)
+    spelled = {name: value for name, value in dump.items() if name != "extraData"}
+    spelled |= {"extradata": dump["extraData"].upper().replace("X", "x"), "gasUsed": "0x0", "baseFeePerGas": None}
+    spelled |= {name: str(int(dump[name], 16)) for name in ("gasLimit", "difficulty", "timestamp")}
+    spelled["alloc"] = {"0x" + name.removeprefix("0x"): account for name, account in dump["alloc"].items()}
+    assert genesis_hash(spelled) == GOERLI_HASH
+    assert canonical_digest(spelled) == canonical_digest(dump)
+
+
+def test_rinkeby_has_its_published_hash() -> None:
+    assert genesis_hash(RINKEBY) == RINKEBY_HASH
+
+
+def test_no_gas_limit_is_geths_own(geth: Path, tmp_path: Path) -> None:
+    genesis = {**build(valid(CHOICE)), "gasLimit": "0x0"}
+    assert hash_by_geth(geth, tmp_path, genesis) == genesis_hash(genesis)
 
 
 def test_shanghai_is_beyond_clique() -> None:
