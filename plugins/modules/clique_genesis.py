@@ -15,6 +15,8 @@ description:
   - A genesis file that is there is never written again. Where it is not what is asked for, the module fails and names
     each field that differs.
   - Forks are on up to London, from the first block on; what came later does not work with Clique.
+  - What makes no Clique network is refused, each fault by its name. A period of 0 is warned about, as is a timestamp
+    more than an hour ahead.
 options:
   path:
     description: The genesis file. Its folder is made where it is missing.
@@ -25,30 +27,44 @@ options:
       - The record that M(smartenergy.clique.clique_network) keeps of the network.
       - Where it exists and the genesis file is lost, only the genesis on record is made again.
     type: path
+  source:
+    description:
+      - A genesis to adopt, as the path of its file or as a dictionary.
+        Puppeth exports and what C(geth dumpgenesis) prints are read, with numbers in hex or decimal.
+      - Where O(path) has no file yet, it is written there, in this collection's own spelling and with the same hash.
+        A file that is there has to be the same genesis.
+      - The other options describe what it has to have; what is left out may be anything.
+        O(prefunded) then names some of its accounts, or all.
+    type: raw
   chain_id:
-    description: Chain id, which is the network id as well.
+    description:
+      - Chain id, which is the network id as well.
+      - Left out, it is the one of O(source), or else 1337.
     type: int
-    default: 1337
   period_s:
-    description: Seconds from one block to the next.
+    description:
+      - Seconds from one block to the next; with 0, a block is sealed for a transaction and never without one.
+      - Left out, it is the one of O(source), or else 5.
     type: int
-    default: 5
   epoch:
-    description: Number of blocks after which pending votes are dropped.
+    description:
+      - Number of blocks after which pending votes are dropped.
+      - Left out, it is the one of O(source), or else 30000.
     type: int
-    default: 30000
   gas_limit:
-    description: Gas limit of a block. Give the sealers the same one as their target, else it drifts.
+    description:
+      - Gas limit of a block. Give the sealers the same one as their target, else it drifts.
+      - Left out, it is the one of O(source), or else 30000000.
     type: int
-    default: 30000000
   base_fee_wei:
-    description: Base fee per gas of the first block, in wei. Later ones never fall below 7.
+    description:
+      - Base fee per gas of the first block, in wei. Later ones never fall below 7.
+      - Left out, it is the one of O(source), or else 7.
     type: int
-    default: 7
   signers:
     description:
       - Addresses that may seal, in any order.
-      - Left out or empty, they are the ones that the genesis file or the network's record has.
+      - Left out or empty, they are the ones that the genesis file, O(source) or the network's record has.
         A new network needs at least one.
       - In check mode an address may be null where it is not known yet.
     type: list
@@ -56,24 +72,25 @@ options:
   prefunded:
     description:
       - Addresses that own something from the start, each with its balance in wei, best as a string.
-      - Left out, they are the ones that the genesis file has; in a new one, nobody.
+      - Left out, they are the ones that the genesis file or O(source) has; in a new one, nobody.
     type: dict
   timestamp:
     description:
       - Time of the first block, the genesis, in seconds since the epoch. The block after it is due a period later,
         so with a time that lies some seconds ahead every sealer can be connected before anybody seals.
-      - Left out, it is the one that the genesis file has; in a new one, 0.
+      - Left out, it is the one that the genesis file or O(source) has; in a new one, 0.
     type: int
   vanity:
-    description: Up to 32 bytes in front of the signers, as text or as 0x and hex digits.
+    description:
+      - Up to 32 bytes in front of the signers, as text or as 0x and hex digits.
+      - Left out, they are the ones of O(source), or else zeros.
     type: str
-    default: ""
   create2_proxy:
     description:
       - Whether the well-known deployment proxy stands at 0x4e59b44847b379578588920cA78FbF26c0B4956C,
         which makes the address of a contract depend on its code alone.
+      - Left out, it does if it does in O(source), and without a source it does.
     type: bool
-    default: true
 attributes:
   check_mode:
     support: full
@@ -103,6 +120,12 @@ EXAMPLES = r"""
       - "0x8617E340B3D01FA5F11F306F4090FD50E238070D"
     prefunded:
       "0x52908400098527886E0F7030069857D2E4169EE7": "1000000000000000000000"
+
+- name: Adopt the genesis that puppeth made, if it is the one with chain id 4242
+  smartenergy.clique.clique_genesis:
+    path: "{{ inventory_dir }}/network/genesis.json"
+    source: "{{ inventory_dir }}/puppeth/harmony.json"
+    chain_id: 4242
 """
 
 RETURN = r"""
@@ -113,6 +136,14 @@ path:
 genesis:
   description: Content of the genesis file.
   type: dict
+  returned: success
+chain_id:
+  description: Chain id of the genesis.
+  type: int
+  returned: success
+period_s:
+  description: Seconds from one block to the next.
+  type: int
   returned: success
 genesis_hash:
   description: Hash of the first block, as every node will report it.
@@ -134,6 +165,7 @@ extra_data:
   returned: success
 """
 
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -145,7 +177,14 @@ from ansible_collections.smartenergy.clique.plugins.module_utils import (
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
+    DEFAULTS,
+    Choice,
+    choice_of,
+    filled,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical, canonical_digest
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_faults import warnings
 
 
 def main() -> None:
@@ -153,16 +192,17 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "network": {"type": "path"},
-            "chain_id": {"type": "int", "default": 1337},
-            "period_s": {"type": "int", "default": 5},
-            "epoch": {"type": "int", "default": 30000},
-            "gas_limit": {"type": "int", "default": 30_000_000},
-            "base_fee_wei": {"type": "int", "default": 7},
+            "source": {"type": "raw"},
+            "chain_id": {"type": "int"},
+            "period_s": {"type": "int"},
+            "epoch": {"type": "int"},
+            "gas_limit": {"type": "int"},
+            "base_fee_wei": {"type": "int"},
             "signers": {"type": "list", "elements": "raw"},
             "prefunded": {"type": "dict"},
             "timestamp": {"type": "int"},
-            "vanity": {"type": "str", "default": ""},
-            "create2_proxy": {"type": "bool", "default": True},
+            "vanity": {"type": "str"},
+            "create2_proxy": {"type": "bool"},
         },
         supports_check_mode=True,
     )
@@ -170,18 +210,22 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("rlp and trie"), exception=_genesis_hash.LIBRARY_ERROR)
     asked = module.params
     path = Path(asked["path"])
-    choice = _genesis.Choice(
+    choice = Choice(
         signers=tuple(asked["signers"]) if asked["signers"] else None,
-        **{name: value for name, value in asked.items() if name not in ("path", "network", "signers")},
+        **{name: value for name, value in asked.items() if name not in ("path", "network", "source", "signers")},
     )
     try:
         existing = _genesis.read(path)
         record = _network.read(Path(asked["network"])) if asked["network"] else None
-        genesis = _genesis.decide(choice, existing, record, path, may_be_unknown=module.check_mode)
+        source = None if asked["source"] is None else _genesis.read_source(asked["source"])
+        genesis = _genesis.decide(choice, existing, source, record, path, may_be_unknown=module.check_mode)
         if existing is None and genesis is not None and not module.check_mode:
             make_directory(path.parent, mode=0o755)
             write_atomic(path, _genesis.as_file(genesis).encode(), mode=0o644)
+        known = choice_of(genesis) if genesis else filled(choice, DEFAULTS)
         result = {
+            "chain_id": known.chain_id,
+            "period_s": known.period_s,
             "genesis": genesis,
             "genesis_hash": genesis and _genesis_hash.genesis_hash(genesis),
             "digest": genesis and canonical_digest(genesis),
@@ -190,6 +234,8 @@ def main() -> None:
         }
     except CliqueError as error:
         module.fail_json(msg=str(error))
+    for warning in warnings(genesis, time.time()) if genesis else []:
+        module.warn(warning)
     module.exit_json(
         changed=existing is None,
         path=str(path),

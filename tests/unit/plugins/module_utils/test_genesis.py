@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.smartenergy.clique.plugins.module_utils import _genesis
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import Choice, build, valid
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
+    CREATE2_PROXY,
+    Choice,
+    build,
+    valid,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_hash import genesis_hash
 from eth_hash.auto import keccak
@@ -128,7 +132,7 @@ def test_signers_are_sorted_behind_the_vanity() -> None:
 
 def test_the_proxy_has_the_code_that_all_chains_know() -> None:
     alloc = build(valid(CHOICE))["alloc"]
-    assert "0x" + keccak(bytes.fromhex(alloc[_genesis.CREATE2_PROXY]["code"][2:])).hex() == PROXY_CODE_HASH
+    assert "0x" + keccak(bytes.fromhex(alloc[CREATE2_PROXY]["code"][2:])).hex() == PROXY_CODE_HASH
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_the_proxy_has_the_code_that_all_chains_know() -> None:
         ({"prefunded": {SEALERS[0]: 1e24}}, "whole number"),
         ({"vanity": "x" * 33}, "33 bytes"),
         ({"vanity": "0xnothing"}, "not hex"),
-        ({"period_s": 0}, "period_s is 0 and has to be at least 1"),
+        ({"period_s": -1}, "period_s is -1 and has to be at least 0"),
         ({"gas_limit": 1}, "gas_limit is 1"),
         ({"chain_id": 0}, "chain_id is 0"),
     ],
