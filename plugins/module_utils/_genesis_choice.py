@@ -13,6 +13,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest
     account_as_file,
     canonical,
     canonical_account,
+    number,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_extra_data import (
     VANITY_BYTES,
@@ -133,14 +134,13 @@ def account(key: str, value: Any) -> dict[str, Any]:
 
 
 def blocks(forks: Mapping[str, Any]) -> dict[str, int | None]:
-    """The block of each fork; raises CliqueError for a fork that is unknown, and for what is no block."""
+    """The block of each fork; None for never; raises CliqueError for a fork or a block that is none."""
     unknown = [str(name) for name in forks if name not in BLOCK_FORKS]
     if unknown:
         raise CliqueError(f"there is no fork {', '.join(unknown)}: the forks are {', '.join(BLOCK_FORKS)}")
-    for name, block in forks.items():
-        if block is not None and (not isinstance(block, int) or isinstance(block, bool) or block < 0):
-            raise CliqueError(f"the block of fork {name} is {block!r} and has to be a whole number, or null for never")
-    return dict(forks)
+    return {
+        name: None if block is None else number(block, f"block of the fork {name}") for name, block in forks.items()
+    }
 
 
 def valid(choice: Choice) -> Choice:

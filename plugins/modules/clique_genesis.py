@@ -59,7 +59,7 @@ options:
   base_fee_wei:
     description:
       - Base fee per gas of the first block, in wei. Later ones never fall below 7.
-      - Left out, it is the one of O(source), or else 7.
+      - Left out, it is the one of O(source), or else 7 where London is on from block 0.
     type: int
   signers:
     description:
@@ -71,7 +71,9 @@ options:
     elements: raw
   prefunded:
     description:
-      - Addresses that own something from the start, each with its balance in wei, best as a string.
+      - Addresses that own something from the start, each with its balance in wei, best as a string, or with a
+        dictionary of C(balance) and, where wanted, C(nonce), C(code) and C(storage).
+      - Code, and the slots and words of storage, are 0x and hex digits in quotation marks.
       - Left out, they are the ones that the genesis file or O(source) has; in a new one, nobody.
     type: dict
   timestamp:
@@ -91,6 +93,24 @@ options:
         which makes the address of a contract depend on its code alone.
       - Left out, it does if it does in O(source), and without a source it does.
     type: bool
+  precompile_dust:
+    description:
+      - Whether each of the 256 addresses from 0x00 to 0xff that is not in O(prefunded) owns 1 wei, as puppeth had it.
+      - Left out, it is as the genesis file or O(source) has it; in a new one, they own nothing.
+    type: bool
+  forks:
+    description:
+      - The block from which each fork is on, by geth's name for the fork, such as C(berlin) or C(muirGlacier).
+        Null is never.
+      - Of the forks left out, those from C(homestead) to C(london) are on from block 0.
+        With O(source), they are as they are there.
+      - Only with C(london) at 0 has a new genesis a base fee, unless O(base_fee_wei) is given.
+    type: dict
+  nonce:
+    description:
+      - Nonce of the first block. Clique makes nothing of it.
+      - Left out, it is the one of O(source), or else 0.
+    type: int
 attributes:
   check_mode:
     support: full
@@ -120,6 +140,21 @@ EXAMPLES = r"""
       - "0x8617E340B3D01FA5F11F306F4090FD50E238070D"
     prefunded:
       "0x52908400098527886E0F7030069857D2E4169EE7": "1000000000000000000000"
+
+- name: Make the genesis of a network that turns London on later, with a contract that is there from the start
+  smartenergy.clique.clique_genesis:
+    path: "{{ inventory_dir }}/network/genesis.json"
+    signers:
+      - "0x52908400098527886E0F7030069857D2E4169EE7"
+    forks:
+      london: 1000
+    precompile_dust: true
+    prefunded:
+      "0x7777777777777777777777777777777777777777":
+        balance: "0"
+        code: "0x600160005500"
+        storage:
+          "0x00": "0x2a"
 
 - name: Adopt the genesis that puppeth made, if it is the one with chain id 4242
   smartenergy.clique.clique_genesis:
@@ -203,6 +238,9 @@ def main() -> None:
             "timestamp": {"type": "int"},
             "vanity": {"type": "str"},
             "create2_proxy": {"type": "bool"},
+            "precompile_dust": {"type": "bool"},
+            "forks": {"type": "dict"},
+            "nonce": {"type": "int"},
         },
         supports_check_mode=True,
     )

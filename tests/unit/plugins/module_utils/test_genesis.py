@@ -14,6 +14,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice
     CREATE2_PROXY,
     Choice,
     build,
+    choice_of,
     valid,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest
@@ -53,6 +54,24 @@ CHOICE = Choice(
     vanity="",
     create2_proxy=True,
 )
+EVERYTHING = replace(
+    CHOICE,
+    vanity="0x0102",
+    timestamp=1_700_000_000,
+    nonce=2**64 - 1,
+    epoch=900,
+    forks={"muirGlacier": 0, "berlin": "0", "arrowGlacier": 9},
+    precompile_dust=True,
+    prefunded={
+        SEALERS[0]: {"balance": "0x10", "nonce": 7},
+        "0x" + "00" * 19 + "01": 5,
+        "0x" + "77" * 20: {
+            "balance": 0,
+            "code": "0x600160005500",
+            "storage": {"0x00": "0x2a", "0x" + "ff" * 32: "0x" + "aa" * 32},
+        },
+    },
+)
 
 
 def hash_by_geth(geth: Path, folder: Path, genesis: dict[str, Any]) -> str:
@@ -75,9 +94,11 @@ def hash_by_geth(geth: Path, folder: Path, genesis: dict[str, Any]) -> str:
     [
         CHOICE,
         replace(CHOICE, vanity="SmartEnergy", base_fee_wei=10**9, create2_proxy=False),
+        EVERYTHING,
+        replace(CHOICE, forks={"berlin": 3, "london": 3}, base_fee_wei=None),
         replace(CHOICE, prefunded={SEALERS[0]: 0, "0x" + "00" * 19 + "01": "0xff"}, gas_limit=2**53 + 1),
     ],
-    ids=["default", "vanity", "empty account"],
+    ids=["default", "vanity", "everything", "London later", "empty account"],
 )
 def test_geth_computes_the_same_hash(geth: Path, tmp_path: Path, choice: Choice) -> None:
     genesis = build(valid(choice))
@@ -130,6 +151,24 @@ def test_signers_are_sorted_behind_the_vanity() -> None:
     assert raw[-65:] == bytes(65)
 
 
+def test_dust_is_one_wei_for_each_of_256_addresses_as_in_rinkeby() -> None:
+    alloc = build(valid(replace(CHOICE, precompile_dust=True, prefunded={}, create2_proxy=False)))["alloc"]
+    faucet = set(RINKEBY["alloc"]) - {key[2:] for key in alloc}
+    assert faucet == {"31b98d14007bdee637298086988a0bbd31184523"}
+    assert {key: RINKEBY["alloc"][key[2:]] for key in alloc} == alloc
+
+
+def test_a_later_london_leaves_the_first_block_without_a_base_fee() -> None:
+    genesis = build(valid(replace(CHOICE, forks={"berlin": None, "london": None}, base_fee_wei=None)))
+    assert {"berlinBlock", "londonBlock"} & set(genesis["config"]) == set()
+    assert "baseFeePerGas" not in genesis
+
+
+def test_a_genesis_is_read_back_as_its_choice() -> None:
+    genesis = build(valid(EVERYTHING))
+    assert build(choice_of(genesis)) == genesis
+
+
 def test_the_proxy_has_the_code_that_all_chains_know() -> None:
     alloc = build(valid(CHOICE))["alloc"]
     assert "0x" + keccak(bytes.fromhex(alloc[CREATE2_PROXY]["code"][2:])).hex() == PROXY_CODE_HASH
@@ -145,6 +184,16 @@ def test_the_proxy_has_the_code_that_all_chains_know() -> None:
         ({"signers": None}, "at least one signer"),
         ({"prefunded": {SEALERS[0]: 1, SEALERS[0].lower(): 2}}, "named twice"),
         ({"prefunded": {SEALERS[0]: 1e24}}, "whole number"),
+        ({"prefunded": {SEALERS[0]: -1}}, "balance is -1 and has to be a whole number from 0 on"),
+        ({"prefunded": {SEALERS[0]: 2**256}}, "more than 256 bits"),
+        ({"prefunded": {SEALERS[0]: {"nonce": 1}}}, "has no alloc.*balance"),
+        ({"prefunded": {SEALERS[0]: {"balance": 1, "wei": 1}}}, "has wei: it can have balance"),
+        ({"prefunded": {SEALERS[0]: {"balance": 1, "code": "0x1"}}}, "code is '0x1' and has to be 0x and pairs"),
+        ({"prefunded": {SEALERS[0]: {"balance": 1, "storage": {"0x00": 1}}}}, "storage is 1 and has to be 0x"),
+        ({"prefunded": {CREATE2_PROXY: {"balance": 1, "code": "0xfe"}}}, "turn the proxy off"),
+        ({"forks": {"shanghai": 0}}, "there is no fork shanghai: the forks are homestead"),
+        ({"forks": {"london": "soon"}}, "block of the fork london is 'soon'"),
+        ({"nonce": 2**64}, "less than 2\\^64"),
         ({"vanity": "x" * 33}, "33 bytes"),
         ({"vanity": "0xnothing"}, "not hex"),
         ({"period_s": -1}, "period_s is -1 and has to be at least 0"),

@@ -24,7 +24,19 @@ def arguments(folder: Path, **change: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("change", [{}, {"vanity": "SmartEnergy"}, {"create2_proxy": False, "prefunded": None}])
+WHOLE = {
+    "forks": {"london": 1000},
+    "nonce": 42,
+    "precompile_dust": True,
+    "vanity": "0x01",
+    "prefunded": {
+        SIGNERS[0]: {"balance": "5", "nonce": 1, "code": "0xfe", "storage": {"0x01": "0x02"}},
+        "0x4e59b44847b379578588920cA78FbF26c0B4956C": "7",
+    },
+}
+
+
+@pytest.mark.parametrize("change", [{}, {"vanity": "SmartEnergy"}, {"create2_proxy": False, "prefunded": None}, WHOLE])
 def test_a_genesis_is_made_once(tmp_path: Path, change: dict[str, Any]) -> None:
     made, kept = assert_check_mode_is_truthful("clique_genesis", arguments(tmp_path, **change), tmp_path)
     assert made["changed"]
@@ -48,6 +60,13 @@ def test_signers_and_accounts_left_out_are_the_recorded_ones(tmp_path: Path, sig
     assert tree(tmp_path) == before
 
 
+def test_a_rich_genesis_is_kept_where_accounts_are_left_out(tmp_path: Path) -> None:
+    made = run_module("clique_genesis", arguments(tmp_path, **WHOLE))
+    left_out = {**WHOLE, "signers": None, "prefunded": None, "precompile_dust": None}
+    kept = run_module("clique_genesis", arguments(tmp_path, **left_out))
+    assert (kept.get("msg"), kept["changed"], kept["digest"]) == (None, False, made["digest"])
+
+
 def test_another_spelling_is_left_as_it_is(tmp_path: Path) -> None:
     made = run_module("clique_genesis", arguments(tmp_path))
     path = Path(made["path"])
@@ -67,6 +86,9 @@ def test_another_spelling_is_left_as_it_is(tmp_path: Path) -> None:
         ({"signers": SIGNERS[:1]}, ["extraData.signers", SIGNERS[1]]),
         ({"prefunded": {}}, ["alloc.0x52908400098527886e0f7030069857d2e4169ee7.balance", "nothing"]),
         ({"create2_proxy": False}, ["alloc.0x4e59b44847b379578588920ca78fbf26c0b4956c"]),
+        ({"forks": {"london": 7}}, ["config.londonBlock: 0 ≠ 7"]),
+        ({"nonce": 1}, ["nonce: 0 ≠ 1"]),
+        ({"precompile_dust": True}, ["alloc.0x0000000000000000000000000000000000000000.balance: nothing ≠ 1"]),
     ],
 )
 def test_an_existing_genesis_that_differs_is_refused_by_name(
@@ -83,6 +105,7 @@ def test_an_existing_genesis_that_differs_is_refused_by_name(
         ({"signers": [None]}, "not an address"),
         ({"signers": ["0x12"]}, "not an address"),
         ({"period_s": -1}, "period_s"),
+        ({"forks": {"berlin": 9}}, "the fork london is on from block 0, before berlin, which is on from 9"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(tmp_path: Path, change: dict[str, Any], word: str) -> None:
@@ -191,6 +214,8 @@ def test_a_source_may_be_a_file_and_be_described_besides(tmp_path: Path) -> None
         ({"vanity": "Other"}, ["extraData.vanity"]),
         ({"create2_proxy": True}, ["alloc.0x4e59b44847b379578588920ca78fbf26c0b4956c.balance: nothing ≠ 0"]),
         ({"timestamp": 0}, ["timestamp: 1492009146 ≠ 0"]),
+        ({"nonce": 0}, ["nonce: 42 ≠ 0"]),
+        ({"forks": {"istanbul": 9, "london": 0}}, ["istanbulBlock: 7 ≠ 9", "londonBlock: nothing ≠ 0"]),
     ],
 )
 def test_a_source_that_contradicts_what_is_asked_is_refused_by_name(
