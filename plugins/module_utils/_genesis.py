@@ -1,156 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Clique genesis and its hash, without geth; needs rlp and trie. Private to this collection."""
+"""The genesis of a network: made or adopted once, made again from its record, or kept. Private to this collection."""
 
 from __future__ import annotations
 
 import json
-import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
+    Choice,
+    addresses,
+    build,
+    choice_of,
+    filled,
+    valid,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import (
-    SEAL_BYTES,
-    VANITY_BYTES,
     canonical,
     canonical_digest,
     differences,
-    number,
-    signers_of,
+    normalised,
 )
-from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_faults import faults
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_hash import genesis_hash
 
-LIBRARY_ERROR: str | None = None
-try:
-    import rlp  # type: ignore[import-untyped]
-    from eth_hash.auto import keccak
-    from trie.hexary import HexaryTrie
-except ImportError:
-    LIBRARY_ERROR = traceback.format_exc()
+__all__ = ["as_file", "decide", "read", "read_source"]
 
-__all__ = ["LIBRARY_ERROR", "Choice", "as_file", "build", "decide", "genesis_hash", "read", "signers"]
-
-# Clique ends with London: what comes after it needs a proof-of-stake network.
-FORKS = (
-    *("homestead", "eip150", "eip155", "eip158", "byzantium", "constantinople", "petersburg", "istanbul", "berlin"),
-    "london",
-)
-# The well-known deployment proxy: calls CREATE2 with its input's first 32 bytes as salt and the rest as code.
-# Source: github.com/Arachnid/deterministic-deployment-proxy; nonce 1 is what a deployed contract has.
-CREATE2_PROXY = "0x4e59b44847b379578588920ca78fbf26c0b4956c"
-CREATE2_PROXY_CODE = (
-    "0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffe0360160008160208237803582"
-    "8234f58015156039578182fd5b8082525050506014600cf3"
-)
-LOWEST_GAS_LIMIT = 5000
-EMPTY_LIST_RLP, EMPTY_STRING_RLP = b"\xc0", b"\x80"
-NONCE_BYTES, BLOOM_BYTES = 8, 256
+Genesis = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What a user decides about a network.
-
-    period_s is the time between blocks, epoch the number of blocks between checkpoints. Signers are addresses; None
-    stands for the recorded ones. Prefunded maps addresses to wei; None stands for the recorded accounts, too. Timestamp
-    is in seconds since the epoch; None stands for the recorded one, and for 0 in a new genesis.
-    """
-
-    chain_id: int
-    period_s: int
-    epoch: int
-    gas_limit: int
-    base_fee_wei: int
-    signers: tuple[str, ...] | None
-    prefunded: Mapping[str, Any] | None
-    vanity: str
-    create2_proxy: bool
-    timestamp: int | None = None
-
-
-def address(value: Any, what: str) -> str:
-    """An address in lower case; one in mixed case has to have the right checksum."""
-    try:
-        checksummed = checksum_address(value)
-    except (TypeError, CliqueError) as error:
-        raise CliqueError(f"{what} {value!r} is not an address: it has to be 0x and 40 hex digits") from error
-    digits = value.removeprefix("0x")
-    if digits not in (digits.lower(), digits.upper(), checksummed[2:]):
-        raise CliqueError(f"{what} {value} has a wrong checksum: a digit is mistyped, or its case is")
-    return checksummed.lower()
-
-
-def addresses(values: Sequence[Any], what: str) -> list[str]:
-    """Addresses sorted as Clique wants them, each once."""
-    found = sorted(address(value, what) for value in values)
-    twice = sorted({value for value in found if found.count(value) > 1})
-    if twice:
-        raise CliqueError(f"{what} {', '.join(twice)} is named twice; name it once")
-    return found
-
-
-def vanity_bytes(text: str) -> bytes:
-    """The 32 bytes in front of the signers, from text or from 0x and hex digits, filled up with zeros."""
-    try:
-        raw = bytes.fromhex(text[2:]) if text.startswith("0x") else text.encode()
-    except ValueError as error:
-        raise CliqueError(f"the vanity {text!r} starts with 0x and is not hex") from error
-    if len(raw) > VANITY_BYTES:
-        raise CliqueError(f"the vanity {text!r} has {len(raw)} bytes, and at most {VANITY_BYTES} fit in")
-    return raw.ljust(VANITY_BYTES, b"\0")
-
-
-def valid(choice: Choice) -> Choice:
-    """The choice with addresses in lower case and sorted; raises CliqueError for what makes no network."""
-    for name, value, least in (
-        ("chain_id", choice.chain_id, 1),
-        ("period_s", choice.period_s, 1),
-        ("epoch", choice.epoch, 1),
-        ("gas_limit", choice.gas_limit, LOWEST_GAS_LIMIT),
-        ("base_fee_wei", choice.base_fee_wei, 0),
-        ("timestamp", choice.timestamp or 0, 0),
-    ):
-        if value < least:
-            raise CliqueError(f"{name} is {value} and has to be at least {least}")
-    vanity_bytes(choice.vanity)
-    signers = None if choice.signers is None else tuple(addresses(choice.signers, "the signer"))
-    if choice.prefunded is None:
-        return replace(choice, signers=signers)
-    addresses(list(choice.prefunded), "the prefunded account")
-    wei = {address(key, ""): number(value, f"balance of {key}") for key, value in choice.prefunded.items()}
-    return replace(choice, signers=signers, prefunded=dict(sorted(wei.items())))
-
-
-def build(choice: Choice) -> dict[str, Any]:
-    """The genesis file's content for a valid choice. Numbers that JSON readers may spoil are 0x-hex strings."""
-    if not choice.signers:
-        raise CliqueError("a new network needs at least one signer: name the sealers' addresses in signers")
-    alloc: dict[str, dict[str, str]] = {
-        account: {"balance": hex(wei)} for account, wei in (choice.prefunded or {}).items()
-    }
-    if choice.create2_proxy:
-        alloc[CREATE2_PROXY] = {"balance": "0x0", **alloc.get(CREATE2_PROXY, {}), "nonce": "0x1"}
-        alloc[CREATE2_PROXY]["code"] = CREATE2_PROXY_CODE
-    listed = b"".join(bytes.fromhex(signer[2:]) for signer in choice.signers)
-    return {
-        "config": {
-            "chainId": choice.chain_id,
-            **{f"{fork}Block": 0 for fork in FORKS},
-            "clique": {"period": choice.period_s, "epoch": choice.epoch},
-        },
-        "nonce": "0x0",
-        "timestamp": hex(choice.timestamp or 0),
-        "extraData": "0x" + (vanity_bytes(choice.vanity) + listed + bytes(SEAL_BYTES)).hex(),
-        "gasLimit": hex(choice.gas_limit),
-        "difficulty": "0x1",
-        "baseFeePerGas": hex(choice.base_fee_wei),
-        "alloc": alloc,
-    }
-
-
-def as_file(genesis: Mapping[str, Any]) -> str:
+def as_file(genesis: Genesis) -> str:
     return json.dumps(genesis, indent=2) + "\n"
 
 
@@ -170,32 +52,49 @@ def read(path: Path) -> dict[str, Any] | None:
     return genesis
 
 
-def signers(genesis: Mapping[str, Any]) -> list[str]:
-    """The checksummed addresses that may seal, sorted by their bytes."""
-    found = signers_of(canonical(genesis)["extraData"])
-    if not found:
-        raise CliqueError("the genesis' extraData is not 32 bytes, 20 for each signer and 65: it is none of Clique's")
-    return [checksum_address(signer) for signer in found]
+def read_source(source: Any) -> dict[str, Any]:
+    """The genesis to adopt, from its file or as it is."""
+    if isinstance(source, str):
+        found = read(Path(source).expanduser())
+        if found is None:
+            raise CliqueError(f"the source {source} does not exist: name the genesis file to adopt")
+        return found
+    try:
+        canonical(source)
+    except CliqueError as error:
+        raise CliqueError(f"the source is not a genesis: {error}") from error
+    return dict(source)
 
 
-def settle(choice: Choice, existing: Mapping[str, Any], path: Path) -> None:
-    """Raise CliqueError, naming every field, where an existing genesis is not the one chosen.
-
-    The genesis of a network stays what it was when the network began: what is left open of signers, prefunded
-    accounts and timestamp is taken from it.
-    """
-    form = canonical(existing)
-    alloc = form["alloc"]
-    proxy = {CREATE2_PROXY} if choice.create2_proxy else set()
-    recorded = {key: account["balance"] for key, account in alloc.items() if key not in proxy}
-    wanted = build(
-        replace(
-            choice,
-            signers=choice.signers or tuple(signer.lower() for signer in signers(existing)),
-            prefunded=recorded if choice.prefunded is None else choice.prefunded,
-            timestamp=form["timestamp"] if choice.timestamp is None else choice.timestamp,
+def adopt(choice: Choice, source: Genesis) -> dict[str, Any]:
+    """The genesis to adopt, in this collection's spelling; raises CliqueError where it is not what is chosen."""
+    wrong = faults(source)
+    if wrong:
+        raise CliqueError(f"the source is not the genesis of a Clique network: {'; '.join(wrong)}")
+    has = choice_of(source)
+    contradicted = differences(build(has), build(filled(choice, has)))
+    if contradicted:
+        raise CliqueError(
+            f"the source differs from what is asked for in {'; '.join(contradicted)}. "
+            "Ask for what it has, or leave it out"
         )
+    return normalised(source)
+
+
+def kept(choice: Choice, existing: Genesis) -> Choice:
+    """The choice, with the existing genesis' word for what a network has of its own and the choice leaves open."""
+    has = choice_of(existing)
+    return replace(
+        choice,
+        signers=choice.signers or has.signers,
+        prefunded=has.prefunded if choice.prefunded is None else choice.prefunded,
+        timestamp=has.timestamp if choice.timestamp is None else choice.timestamp,
+        precompile_dust=has.precompile_dust if choice.precompile_dust is None else choice.precompile_dust,
     )
+
+
+def check_same(existing: Genesis, wanted: Genesis, path: Path) -> None:
+    """Raise CliqueError, naming every field, where an existing genesis is not the one wanted."""
     named = differences(existing, wanted)
     if named:
         facts = (("hash", genesis_hash), ("digest", canonical_digest))
@@ -207,16 +106,24 @@ def settle(choice: Choice, existing: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def restore(choice: Choice, record: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Make the genesis of a recorded network again; raises CliqueError where it would be another one."""
+def check_recorded(genesis: Genesis, record: Mapping[str, Any], path: Path) -> None:
+    """Raise CliqueError where a genesis is not the one of a recorded network."""
     recorded = record["genesis"]
-    signers_on_record = tuple(addresses(recorded["signers"], "the recorded signer"))
-    genesis = build(replace(choice, signers=choice.signers or signers_on_record))
     if (genesis_hash(genesis), canonical_digest(genesis)) != (recorded["hash"], recorded["digest"]):
         raise CliqueError(
             f"{path} is lost, and what is asked for is another genesis than the one on record with hash "
             f"{recorded['hash']}: put {path.name} back from a backup or from any node of the network"
         )
+
+
+def make(choice: Choice, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A new genesis, with the signers on record where there is one and the choice has none."""
+    if record is not None and not choice.signers:
+        choice = replace(choice, signers=tuple(addresses(record["genesis"]["signers"], "the recorded signer")))
+    genesis = build(choice)
+    wrong = faults(genesis)
+    if wrong:
+        raise CliqueError(f"what is asked for makes no Clique network: {'; '.join(wrong)}")
     return genesis
 
 
@@ -227,71 +134,32 @@ def unknown(choice: Choice) -> bool:
 
 def decide(
     choice: Choice,
-    existing: Mapping[str, Any] | None,
+    existing: Genesis | None,
+    source: Genesis | None,
     record: Mapping[str, Any] | None,
     path: Path,
     *,
     may_be_unknown: bool,
 ) -> dict[str, Any] | None:
-    """The network's genesis: the existing one, the one on record, or a new one; None where it cannot be known yet.
+    """The network's genesis: the existing one, the source's, the one on record, or a new one; None where it cannot be
+    known yet.
 
     Raises CliqueError where that would be another genesis than the one chosen.
     """
     if may_be_unknown and unknown(choice):
-        if existing is None:
+        if existing is None and source is None:
             return None
         choice = replace(choice, signers=None, prefunded=None)
     choice = valid(choice)
+    if source is not None:
+        wanted = adopt(choice, source)
+    elif existing is not None:
+        wanted = build(kept(choice, existing))
+    else:
+        wanted = make(choice, record)
     if existing is not None:
-        settle(choice, existing, path)
+        check_same(existing, wanted, path)
         return dict(existing)
-    return build(choice) if record is None else restore(choice, record, path)
-
-
-def integer(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
-
-
-def plain(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
-
-
-def root(entries: Mapping[bytes, bytes]) -> bytes:
-    """Root of a Merkle-Patricia trie under hashed keys."""
-    tree = HexaryTrie({})
-    for key, value in entries.items():
-        tree[keccak(key)] = value
-    return bytes(tree.root_hash)
-
-
-def account_rlp(account: Mapping[str, Any]) -> bytes:
-    stored = {plain(slot): integer(int(word, 16)) for slot, word in account.get("storage", {}).items()}
-    storage_root = root({slot: rlp.encode(word) for slot, word in stored.items() if word})
-    code = keccak(plain(account.get("code", "0x")))
-    return bytes(rlp.encode([integer(account.get("nonce", 0)), integer(account["balance"]), storage_root, code]))
-
-
-def genesis_hash(genesis: Mapping[str, Any]) -> str:
-    """The block hash (0x and 64 hex digits) that geth gives this genesis. Source: the yellow paper, and EIP-1559.
-
-    Raises CliqueError where Shanghai is on from the first block: Clique does not go that far.
-    """
-    form = canonical(genesis)
-    if form["config"].get("shanghaiTime", form["timestamp"] + 1) <= form["timestamp"]:
-        raise CliqueError("the genesis has Shanghai from its first block on, and Clique ends with London")
-    header = [
-        plain(form["parentHash"]),
-        keccak(EMPTY_LIST_RLP),  # uncles
-        plain(form["coinbase"]),
-        root({plain(key): account_rlp(account) for key, account in form["alloc"].items()}),
-        keccak(EMPTY_STRING_RLP),  # transactions
-        keccak(EMPTY_STRING_RLP),  # receipts
-        bytes(BLOOM_BYTES),
-        *(integer(form[name]) for name in ("difficulty", "number", "gasLimit", "gasUsed", "timestamp")),
-        plain(form["extraData"]),
-        plain(form["mixHash"]),
-        form["nonce"].to_bytes(NONCE_BYTES, "big"),
-    ]
-    if "baseFeePerGas" in form:
-        header.append(integer(form["baseFeePerGas"]))
-    return "0x" + keccak(rlp.encode(header)).hex()
+    if record is not None:
+        check_recorded(wanted, record, path)
+    return wanted

@@ -13,35 +13,56 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_extra_data import (
+    ADDRESS_BYTES,
+    SEAL_BYTES,
+    SHOWN_CHARACTERS,
+    VANITY_BYTES,
+    signers_of,
+)
 
-__all__ = ["canonical", "canonical_digest", "differences", "signers_of"]
+__all__ = [
+    "BLOCK_FORKS",
+    "account_as_file",
+    "canonical",
+    "canonical_account",
+    "canonical_digest",
+    "differences",
+    "normalised",
+]
 
-VANITY_BYTES, ADDRESS_BYTES, SEAL_BYTES, WORD_BYTES = 32, 20, 65, 32
+WORD_BYTES = 32
+# The forks that begin with a block, in the order in which they have to be on.
+BLOCK_FORKS = (
+    *("homestead", "daoFork", "eip150", "eip155", "eip158", "byzantium", "constantinople", "petersburg", "istanbul"),
+    *("muirGlacier", "berlin", "london", "arrowGlacier", "grayGlacier", "mergeNetsplit"),
+)
 # What geth 1.13.15 reads of "config"; it passes over every other name, and so does the digest.
 CONFIG_NUMBERS = (
-    *("chainId", "homesteadBlock", "daoForkBlock", "eip150Block", "eip155Block", "eip158Block", "byzantiumBlock"),
-    *("constantinopleBlock", "petersburgBlock", "istanbulBlock", "muirGlacierBlock", "berlinBlock", "londonBlock"),
-    *("arrowGlacierBlock", "grayGlacierBlock", "mergeNetsplitBlock", "shanghaiTime", "cancunTime", "pragueTime"),
-    *("verkleTime", "terminalTotalDifficulty"),
+    "chainId",
+    *(f"{name}Block" for name in BLOCK_FORKS),
+    *("shanghaiTime", "cancunTime", "pragueTime", "verkleTime", "terminalTotalDifficulty"),
 )
 CONFIG_SWITCHES = ("daoForkSupport", "terminalTotalDifficultyPassed")
 NUMBERS = {"nonce": 0, "timestamp": 0, "gasLimit": None, "difficulty": None, "number": 0, "gasUsed": 0}
 OPTIONAL_NUMBERS = ("baseFeePerGas", "excessBlobGas", "blobGasUsed")
 WORDS = {"mixHash": WORD_BYTES, "coinbase": ADDRESS_BYTES, "parentHash": WORD_BYTES}
 FIRST_BASE_FEE_WEI = 10**9
-SHOWN_CHARACTERS = 80
 
 
 def number(value: Any, field: str) -> int:
-    """A number as JSON holds it: an integer, decimal digits, or 0x and hex digits."""
+    """A number as JSON holds it: an integer, decimal digits, or 0x and hex digits; none is negative."""
+    found = -1
     try:
         if isinstance(value, str):
-            return int(value, 16) if value[:2].lower() == "0x" else int(value, 10)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+            found = int(value, 16) if value[:2].lower() == "0x" else int(value, 10)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            found = value
     except ValueError:
         pass
-    raise CliqueError(f"the genesis' {field} is {value!r} and has to be a whole number, decimal or 0x hex")
+    if found >= 0:
+        return found
+    raise CliqueError(f"the genesis' {field} is {value!r} and has to be a whole number from 0 on, decimal or 0x hex")
 
 
 def data(value: Any, field: str, length: int | None = None) -> str:
@@ -101,6 +122,7 @@ def canonical_account(address: str, account: Any) -> dict[str, Any]:
     if (code := data(fields.get("code", "0x"), path + "code")) != "0x":
         result["code"] = code
     storage = fields.get("storage", {})
+    Fields(storage, path + "storage.")
     if storage:
         result["storage"] = {
             data(slot, path + "storage", WORD_BYTES): data(value, path + "storage", WORD_BYTES)
@@ -131,19 +153,22 @@ def canonical(genesis: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def account_as_file(account: Mapping[str, Any]) -> dict[str, Any]:
+    """A canonical account as a genesis file has it: numbers in hex."""
+    return {name: hex(value) if isinstance(value, int) else value for name, value in account.items()}
+
+
+def normalised(genesis: Mapping[str, Any]) -> dict[str, Any]:
+    """The genesis as this collection writes it: geth takes it as the same, and it has one spelling."""
+    form = canonical(genesis)
+    result = {name: hex(value) if isinstance(value, int) else value for name, value in form.items()}
+    return {**result, "alloc": {key: account_as_file(account) for key, account in form["alloc"].items()}}
+
+
 def canonical_digest(genesis: Mapping[str, Any]) -> str:
     """Sha256 (64 hex digits) of the canonical form: equal for two genesis files that geth takes as the same."""
     text = json.dumps(canonical(genesis), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def signers_of(extra_data: str) -> list[str] | None:
-    """The addresses (0x, lower case) in a Clique genesis' extra data, or None where it is none of Clique's."""
-    raw = bytes.fromhex(extra_data.removeprefix("0x"))
-    listed = raw[VANITY_BYTES:-SEAL_BYTES]
-    if len(raw) < VANITY_BYTES + SEAL_BYTES or len(listed) % ADDRESS_BYTES:
-        return None
-    return ["0x" + listed[start : start + ADDRESS_BYTES].hex() for start in range(0, len(listed), ADDRESS_BYTES)]
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import CREATE2_PROXY, CREATE2_PROXY_CODE
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
+    CREATE2_PROXY,
+    CREATE2_PROXY_CODE,
+)
 from energy_bridge.batch import SettledBatch, decode_event
 from eth_account import Account
 from eth_account.signers.local import LocalAccount

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._genesis import CREATE2_PROXY, CREATE2_PROXY_CODE
+from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
+    CREATE2_PROXY,
+    CREATE2_PROXY_CODE,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
 from eth_account import Account
 from eth_account.signers.local import LocalAccount

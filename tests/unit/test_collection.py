@@ -7,6 +7,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 # Tracked by git and not in the tarball: what only a checkout needs, and galaxy.yml, which becomes MANIFEST.json.
@@ -36,13 +38,16 @@ def test_tarball_holds_what_git_tracks(tmp_path: Path) -> None:
     assert shipped - MADE == tracked - NOT_SHIPPED
 
 
-def test_modules_are_found_by_their_full_name_in_place() -> None:
+@pytest.mark.parametrize(("kind", "folder"), [("module", "modules"), ("filter", "filter")])
+def test_plugins_are_found_by_their_full_name_in_place(kind: str, folder: str) -> None:
     run = subprocess.run(
-        [BIN / "ansible-doc", "--list", "--json", "smartenergy.clique"],
+        [BIN / "ansible-doc", "--type", kind, "--list", "--json", "smartenergy.clique"],
         cwd=CHECKOUT,
         check=True,
         capture_output=True,
         text=True,
     )
-    modules = {path.stem for path in (CHECKOUT / "plugins/modules").glob("*.py")}
-    assert set(json.loads(run.stdout)) == {f"smartenergy.clique.{module}" for module in modules}
+    plugins = {path.stem for path in (CHECKOUT / "plugins" / folder).glob("*.py")}
+    listed = json.loads(run.stdout)
+    assert set(listed) == {f"smartenergy.clique.{plugin}" for plugin in plugins}
+    assert all(listed.values()), "a plugin has no short description"

@@ -32,6 +32,17 @@ def test_every_host_gets_the_one_genesis(tmp_path: Path, variables: dict[str, An
     assert (sum(kept.changed.values()), kept.results) == (0, made.results), kept.output
 
 
+def test_a_genesis_is_adopted_as_it_is(tmp_path: Path) -> None:
+    asked = {"chain_id": 4242, "period_s": 15, "create2_proxy": False, "signers": SIGNERS}
+    made = run_module("clique_genesis", {"path": str(tmp_path / "theirs.json"), **asked})
+    variables = {"genesis_path": str(tmp_path / "network/genesis.json"), "genesis_source": made["path"]}
+    adopted = play_role("genesis", tmp_path / "play", variables)
+    assert sum(adopted.changed.values()) == 1, adopted.output
+    one = adopted.results["one"]
+    assert (one["hash"], one["digest"]) == (made["genesis_hash"], made["digest"])
+    assert (one["chain_id"], one["period_s"]) == (4242, 15)
+
+
 def test_another_period_is_refused(tmp_path: Path, variables: dict[str, Any]) -> None:
     arguments = {name.removeprefix("genesis_"): value for name, value in variables.items()}
     assert run_module("clique_genesis", arguments)["genesis"]["config"]["clique"]["period"] == 5

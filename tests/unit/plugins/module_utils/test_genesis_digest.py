@@ -12,7 +12,6 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._errors import 
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import (
     canonical_digest,
     differences,
-    signers_of,
 )
 
 SIGNERS = ["0x1111111111111111111111111111111111111111", "0xabcdefabcdefabcdefabcdefabcdefabcdefabcd"]
@@ -102,11 +101,6 @@ def test_a_change_is_named_with_both_values(field: str, value: Any, difference: 
 def test_what_geth_would_not_read_is_refused_in_a_sentence(field: str, value: Any, message: str) -> None:
     with pytest.raises(CliqueError, match=message):
         canonical_digest(with_(field, value))
-
-
-def test_signers_stand_in_the_extra_data() -> None:
-    assert signers_of(GENESIS["extraData"]) == SIGNERS
-    assert signers_of("0x" + "00" * 32) is None
 
 
 @pytest.mark.parametrize("name", ["as it is", *SPELLINGS])

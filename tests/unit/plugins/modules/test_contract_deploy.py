@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy, _genesis
+from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy, _genesis_choice
 from support.chain import ARTIFACT, Chain, unsteady
 from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
 
@@ -137,7 +137,7 @@ def test_no_secret_is_in_an_answer(chain: Chain, arguments: dict[str, Any]) -> N
 
 
 def test_the_genesis_has_the_proxy_that_is_used() -> None:
-    assert _contract_deploy.PROXY.lower() == _genesis.CREATE2_PROXY
+    assert _contract_deploy.PROXY.lower() == _genesis_choice.CREATE2_PROXY
 
 
 def test_a_node_that_was_just_started_is_waited_for(chain: Chain, arguments: dict[str, Any]) -> None:
