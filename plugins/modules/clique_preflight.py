@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module clique_preflight."""
 
@@ -69,7 +70,7 @@ attributes:
     support: N/A
     description: Changes nothing.
 author:
-  - The smartenergy.clique authors
+  - The smartenergy.clique authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module clique_service."""
 
@@ -126,7 +127,7 @@ notes:
   - supervisord is started with the first service of its directory, and ends when the last of them is stopped.
   - A program that ends within a second fails the module with its last lines. supervisord goes on trying to start it.
 author:
-  - The smartenergy.clique authors
+  - The smartenergy.clique authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

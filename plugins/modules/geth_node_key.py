@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module geth_node_key."""
 
@@ -42,7 +43,7 @@ attributes:
     support: full
     description: Shows whether the key is there; never a secret.
 author:
-  - The smartenergy.clique authors
+  - The smartenergy.clique authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module python_environment."""
 
@@ -57,7 +58,7 @@ attributes:
     support: full
     description: Shows which environments are there, and what the command is a link to.
 author:
-  - The smartenergy.clique authors
+  - The smartenergy.clique authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module udp_source_keys."""
 
@@ -51,7 +52,7 @@ attributes:
     support: full
     description: Shows how many secrets each source has and which of them are new; never a secret.
 author:
-  - The smartenergy.clique authors
+  - The smartenergy.clique authors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
