@@ -22,7 +22,7 @@ PATCHES = CHECKOUT / "roles/geth_build/files/patches" / VERSION
 # Package, and which of its tests: core and eth have an hour of others.
 PACKAGES = {
     "./core": "Clique|ForkChoice|Reorg|Tie",
-    "./eth": "Preserve",
+    "./eth": "Preserve|UnknownHead",
     "./consensus/clique": ".",
     "./crypto/ecies": ".",
     "./p2p/rlpx": ".",

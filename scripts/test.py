@@ -53,7 +53,7 @@ PHASES = {
     "crashes": [
         ["pytest", *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk"))],
     ],
-    "integration": [["pytest", "tests/integration/test_network.py", "tests/integration/test_demo.py"]],
+    "integration": [["pytest", *(f"tests/integration/test_{name}.py" for name in ("ties", "network", "demo"))]],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }

@@ -81,6 +81,7 @@ class Wanted:
     head: int | None = None
     signers_seen: tuple[str, ...] = ()
     signer_sealed: str | None = None
+    new_blocks: int | None = None
     since_head: int | None = None
 
 
@@ -92,6 +93,7 @@ def wanted_from(options: Mapping[str, Any]) -> Wanted:
         head=options["head"],
         signers_seen=tuple(map(checksum_address, options["signers_seen"] or ())),
         signer_sealed=sealed_by and checksum_address(sealed_by),
+        new_blocks=options["new_blocks"],
         since_head=options["since_head"],
     )
 
@@ -185,6 +187,8 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
         block.sealer == wanted.signer_sealed and block.number > since for block in view.blocks
     ):
         missing.append(f"a block above {since} sealed by {wanted.signer_sealed}")
+    if wanted.new_blocks and view.head.number < since + wanted.new_blocks:
+        missing.append(f"{wanted.new_blocks} blocks above {since}")
     return missing
 
 

@@ -47,8 +47,13 @@ options:
       signer_sealed:
         description: This address sealed a block above O(wait_for.since_head).
         type: str
+      new_blocks:
+        description: At least so many blocks above O(wait_for.since_head), so the chain goes on.
+        type: int
       since_head:
-        description: A block number for O(wait_for.signer_sealed). By default the head when the wait begins.
+        description:
+          - A block number for O(wait_for.signer_sealed) and O(wait_for.new_blocks). By default the head when the wait
+            begins.
         type: int
   timeout_s:
     description: How many seconds to wait at most.
@@ -164,6 +169,7 @@ def main() -> None:
                     "head": {"type": "int"},
                     "signers_seen": {"type": "list", "elements": "str"},
                     "signer_sealed": {"type": "str"},
+                    "new_blocks": {"type": "int"},
                     "since_head": {"type": "int"},
                 },
             },

@@ -56,11 +56,12 @@ class Demo:
         return run.stdout, json.loads((self.clone / ".demo/summary.json").read_text())
 
     def last_words(self) -> str:
-        """The end of every process's log."""
+        """The end of every process's log, and what the demo says of itself: the last is what is read first."""
         logs = {
             path: path.read_text(errors="replace") for path in sorted((self.clone / ".demo/hosts").glob("*/log/*.log"))
         }
-        return "\n".join(f"{path}:\n" + "\n".join(text.splitlines()[-12:]) for path, text in logs.items())
+        ends = [f"{path}:\n" + "\n".join(text.splitlines()[-12:]) for path, text in logs.items()]
+        return "\n".join([*ends, self.make("demo-status").stdout])
 
     @property
     def network(self) -> Network:

@@ -63,6 +63,8 @@ def test_no_node_has_the_same_facts_all_null() -> None:
         (Wanted(signers_seen=(ANN, BOB, CAT)), f"a block among the last 3 sealed by {CAT}"),
         (Wanted(signer_sealed=CAT, since_head=0), ""),
         (Wanted(signer_sealed=CAT, since_head=1), f"a block above 1 sealed by {CAT}"),
+        (Wanted(new_blocks=1, since_head=3), ""),
+        (Wanted(new_blocks=2, since_head=3), "2 blocks above 3"),
     ],
 )
 def test_what_is_unmet(wanted: Wanted, missing: str) -> None:
@@ -131,7 +133,14 @@ def test_sealed_has_former_signers_too() -> None:
 
 def test_wanted_addresses_are_compared_checksummed() -> None:
     lower = "0x71562b71999873db5b286df957af199ec94617f7"
-    options = {"peers": None, "head": None, "signers_seen": [lower], "signer_sealed": lower, "since_head": None}
+    options = {
+        "peers": None,
+        "head": None,
+        "signers_seen": [lower],
+        "signer_sealed": lower,
+        "new_blocks": None,
+        "since_head": None,
+    }
     wanted = wanted_from(options)
     assert wanted.signers_seen == (wanted.signer_sealed,) == ("0x71562b71999873DB5b286dF957af199Ec94617F7",)
     with pytest.raises(CliqueError, match="no Ethereum address"):

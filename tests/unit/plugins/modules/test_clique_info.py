@@ -64,6 +64,7 @@ def test_waits_for_a_seal_after_now(chain: Chain, ipc: str) -> None:
     wait_for = {
         "signer_sealed": chain.admin.address.lower(),
         "signers_seen": [chain.admin.address.lower()],
+        "new_blocks": 1,
     }
     before = chain.web3.eth.block_number
     facts = run_module("clique_info", {"ipc": ipc, "wait_for": wait_for, "timeout_s": 30})
