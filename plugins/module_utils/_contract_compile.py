@@ -14,7 +14,7 @@ from typing import Any
 
 import solcx
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 from solcx.exceptions import SolcError
 
 __all__ = ["Artifacts", "Compilation", "CompileError", "Settings", "compile_sources", "differences", "write"]
@@ -138,6 +138,6 @@ def differences(wanted: Artifacts, directory: Path) -> dict[str, str | None]:
 
 def write(wanted: Artifacts, names: Sequence[str], directory: Path) -> None:
     """Write these of the wanted artefacts."""
-    make_directory(directory, mode=0o755)
-    for name in names:
-        write_atomic(directory / name, wanted[name].encode(), mode=0o644)
+    with in_folder(directory, mode=0o755):
+        for name in names:
+            write_atomic(directory / name, wanted[name].encode(), mode=0o644)

@@ -16,7 +16,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._chain import (
     wait_until_idle,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock
 from eth_abi.exceptions import EncodingError
 from eth_account.signers.local import LocalAccount
@@ -181,6 +181,6 @@ def _recorded(text: str | None, planned: Plan) -> Deployment | None:
 
 def write(files: Mapping[str, str], directory: Path) -> None:
     """Write the files of a deployment."""
-    make_directory(directory, mode=0o755)
-    for name, text in files.items():
-        write_atomic(directory / name, text.encode(), mode=0o644)
+    with in_folder(directory, mode=0o755):
+        for name, text in files.items():
+            write_atomic(directory / name, text.encode(), mode=0o644)

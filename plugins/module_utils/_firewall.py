@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 
 __all__ = ["TABLE", "Firewall", "Rule", "State", "render"]
 
@@ -182,9 +182,9 @@ class Firewall:
                 "the firewall has been given back what it had, because nobody came through the new one in time: "
                 "is the host slow, or does a rule for SSH lack its port? raspberry_pi_firewall_try_s gives more time"
             )
-        make_directory(self.folder, mode=0o755)
-        write_atomic(self._rules, (after.rules or "").encode(), mode=0o644)
-        write_atomic(self._unit, (after.unit or "").encode(), mode=0o644)
+        with in_folder(self.folder, mode=0o755):
+            write_atomic(self._rules, (after.rules or "").encode(), mode=0o644)
+            write_atomic(self._unit, (after.unit or "").encode(), mode=0o644)
         _do(["systemctl", "daemon-reload"])
         _do(["systemctl", "enable", "--quiet", _SERVICE])
         # It loads the same rules again, and counts as started: a restart of nftables.service brings the table back.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
 __all__ = [
     "ARCHITECTURES",
@@ -454,13 +454,12 @@ def build_from(
     source: Path, origin: str, cache: Path, wanted: Wanted, go: Go | None, *, environ: Mapping[str, str]
 ) -> State:
     """Compile the source, or without Go take the programs that it is, into cache / wanted.name."""
-    make_directory(cache, mode=0o755)
     folder = cache / wanted.name
-    with locked(cache), tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as scratch:
+    with in_folder(cache, mode=0o755), locked(cache), scratch_in(cache, "build") as scratch:
         state = look(folder, wanted)
         if state.flaw is None:  # somebody else has built it in the meantime
             return state
-        draft = Path(scratch) / wanted.name
+        draft = scratch / wanted.name
         draft.mkdir(mode=0o755)
         if go:
             compile_programs(go, source, wanted, draft, environ)
@@ -480,6 +479,6 @@ def build_from(
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         (draft / MANIFEST).chmod(0o644)
         if folder.exists():
-            folder.rename(Path(scratch) / "spoilt")
+            folder.rename(scratch / "spoilt")
         draft.rename(folder)
     return look(folder, wanted)

@@ -8,14 +8,13 @@ import importlib.util
 import json
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
 __all__ = ["ARCHITECTURES", "Wanted", "bundle", "read"]
 
@@ -78,10 +77,9 @@ def bundle(cache: Path, wanted: Wanted, environ: Mapping[str, str]) -> Path:
 
     Raises CliqueError where a wheel cannot be had or does not fit its hash.
     """
-    make_directory(cache, mode=0o755)
     try:
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".bundle-") as scratch:
-            return _bundle(cache, Path(scratch), wanted, environ)
+        with in_folder(cache, mode=0o755), scratch_in(cache, "bundle") as scratch:
+            return _bundle(cache, scratch, wanted, environ)
     except OSError as error:
         raise CliqueError(f"{cache} cannot be filled: {error.strerror} ({error.filename})") from error
 

@@ -9,20 +9,19 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
 __all__ = ["State", "Wanted", "look", "make", "plan"]
 
 VERSION = ".".join(map(str, sys.version_info[:2]))
 CONFIG = "pyvenv.cfg"  # what makes a folder an environment
-DRAFT = ".draft-"
+DRAFT = "draft"
 
 
 @dataclass(frozen=True)
@@ -81,27 +80,30 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str, python_ver
     """Bring about what is planned; the archive is removed in the end. Raises CliqueError, leaving what was there."""
     if python_version != VERSION:
         raise CliqueError(
-            f"{sys.executable} is Python {VERSION} and the archive is for {python_version}: was this host upgraded? "
-            "Run again with --flush-cache"
+            f"{sys.executable} is Python {VERSION} and the archive is for {python_version}: was this host "
+            "upgraded, run again with --flush-cache"
         )
     os.umask(0o022)  # everybody may read it
-    make_directory(wanted.directory, mode=0o755)
-    make_directory(wanted.command.parent, mode=0o755)
     try:
-        for cut_off in wanted.directory.glob(f"{DRAFT}*"):
+        for cut_off in wanted.directory.glob(f".{DRAFT}-*"):
             shutil.rmtree(cut_off)
-        with tempfile.TemporaryDirectory(dir=wanted.directory, prefix=DRAFT) as scratch:
+        with (
+            in_folder(wanted.directory, mode=0o755),
+            in_folder(wanted.command.parent, mode=0o755),
+            scratch_in(wanted.directory, DRAFT) as scratch,
+            scratch_in(wanted.command.parent, DRAFT) as beside_command,  # which may be on another disk
+        ):
+            link = beside_command / "link"
+            link.symlink_to(wanted.script)
             if wanted.name not in look(wanted).environments:
-                draft = Path(scratch) / wanted.name
+                draft = scratch / wanted.name
                 _verify(archive, sha256)
                 _fill(draft, wanted, archive)
                 _try(draft, wanted)
                 os.sync()  # what has its name is whole, even after a power cut
                 if wanted.folder.exists():
-                    wanted.folder.rename(Path(scratch) / "spoilt")
+                    wanted.folder.rename(scratch / "spoilt")
                 draft.rename(wanted.folder)
-            link = Path(scratch) / "link"
-            link.symlink_to(wanted.script)
             link.replace(wanted.command)
         for path in wanted.directory.glob(f"*/{CONFIG}"):
             if path.parent.name not in after.environments:
@@ -119,7 +121,8 @@ def _verify(archive: Path, sha256: str) -> None:
         found = "none"
     if found != sha256:
         raise CliqueError(
-            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}. Is the disk full or broken?"
+            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}; "
+            "is the disk full or broken?"
         )
 
 

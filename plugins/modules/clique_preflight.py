@@ -110,7 +110,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import (
     USERSPACE_BITS,
     Port,
@@ -170,8 +170,8 @@ def main() -> None:
     own = own_address()
     try:
         found = problems(requirements(module.params, own))
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     key = module.params["node_key"]
     facts = {
         "architecture": os.uname().machine,

@@ -208,7 +208,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._service import State, apply, check_name, define
 from ansible_collections.smartenergy.clique.plugins.module_utils._supervisor import Supervisor, default_supervisord
 from ansible_collections.smartenergy.clique.plugins.module_utils._systemd import Systemd
@@ -271,8 +271,8 @@ def main() -> None:
     )
     try:
         result = ensure(module.params, check=module.check_mode)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(**result)
 
 

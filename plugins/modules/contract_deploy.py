@@ -120,7 +120,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 
 try:
     from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
@@ -215,8 +215,8 @@ def main() -> None:
     try:
         with _chain.relying_on(module.params["rpc_url"]):
             result = run(module.params, check_mode=module.check_mode)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(**result)
 
 

@@ -90,7 +90,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._python_bundle import ARCHITECTURES, bundle, read
 
 
@@ -120,8 +120,8 @@ def main() -> None:
         there = archive.exists()
         if not there and not module.check_mode:
             bundle(archive.parent, wanted, environ)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     known = archive.exists()
     module.exit_json(
         changed=not there,

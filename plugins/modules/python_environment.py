@@ -89,7 +89,7 @@ present:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._python_environment import (
     State,
     Wanted,
@@ -132,8 +132,8 @@ def main() -> None:
                 sha256=asked["sha256"],
                 python_version=asked["python_version"],
             )
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=before != after,
         python=str(wanted.python),

@@ -30,8 +30,13 @@ class Disk:
         return Path(f"/proc/{self.holder}/ns/mnt")
 
     @property
+    def seen(self) -> Path:
+        """The folder as it is seen from outside."""
+        return Path(f"/proc/{self.holder}/root{self.folder}")
+
+    @property
     def _filler(self) -> Path:
-        return Path(f"/proc/{self.holder}/root{self.folder}/filler")
+        return self.seen / "filler"
 
     def fill(self) -> None:
         """Leave no byte free."""

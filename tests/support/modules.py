@@ -17,11 +17,15 @@ from ansible.module_utils.testing import patch_module_args
 Answer = dict[str, Any]
 
 
-def run_module(name: str, arguments: Mapping[str, Any], *, check: bool = False) -> Answer:
-    """Run one module on this machine with diff on and return what it answered."""
+def run_module(
+    name: str, arguments: Mapping[str, Any], *, check: bool = False, prepare: Callable[[], None] | None = None
+) -> Answer:
+    """Run one module on this machine with diff on and return what it answered; its process prepares itself first."""
     module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
 
     def main() -> None:
+        if prepare:
+            prepare()
         with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
             module.main()
 
