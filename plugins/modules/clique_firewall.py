@@ -129,6 +129,8 @@ def main() -> None:
     firewall = Firewall()
     absent = asked["state"] == "absent"
     try:
+        if asked["try_s"] < 1:
+            raise CliqueError(f"try_s has to be at least 1, and {asked['try_s']} is not")  # noqa: TRY301
         rules = wanted(asked["rules"])
         before = firewall.look()
         after = State(None, None, enabled=False, loaded=None) if absent else firewall.plan(rules)

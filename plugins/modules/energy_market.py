@@ -178,7 +178,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any], lis
     try:
         wanted = _wanted(given, check_mode=check_mode)
         market = _find(given, check_mode=check_mode)
-        admin = market.functions.admin().call()
+        admin = backend.admin_of(market)
         _chain.wait_until_idle(market.w3, admin, timeout_s=given["timeout_s"], clock=time)
         now = backend.observe(market, admin, wanted, from_block=given["from_block"])
         then = backend.wanted_state(now, wanted)

@@ -96,6 +96,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._python_environ
     look,
     make,
     plan,
+    require,
 )
 
 
@@ -124,14 +125,10 @@ def main() -> None:
     try:
         before = look(wanted)
         after = plan(before, wanted)
-        if before != after and not module.check_mode:
-            make(
-                wanted,
-                after,
-                archive=Path(asked["archive"]),
-                sha256=asked["sha256"],
-                python_version=asked["python_version"],
-            )
+        if before != after:
+            require(asked["python_version"], wanted.name)
+            if not module.check_mode:
+                make(wanted, after, archive=Path(asked["archive"]), sha256=asked["sha256"])
     except (CliqueError, OSError) as error:
         module.fail_json(msg=sentence(error))
     module.exit_json(

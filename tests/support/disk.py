@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 CLONE_NEWNS = 0x00020000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 _HOLD = 'mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep infinity'
 
 
@@ -71,6 +72,17 @@ def small_disk(folder: Path, size: str) -> Iterator[Disk]:
             yield Disk(folder, holder.pid)
         finally:
             holder.kill()
+
+
+def instead(folder: Path, place: Path) -> None:
+    """Let this process, which has one thread, see a folder in the place of another one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):
+        pytest.skip("a folder can be mounted by root alone, and not in every container")
+    everything = (None, b"/", None, MS_REC | MS_PRIVATE, None)
+    for arguments in (everything, (bytes(folder), bytes(place), None, MS_BIND, None)):
+        if libc.mount(*arguments):
+            raise OSError(ctypes.get_errno(), "mount", str(place))
 
 
 def enter(mounts: Path) -> None:

@@ -18,14 +18,13 @@ Answer = dict[str, Any]
 
 
 def run_module(
-    name: str, arguments: Mapping[str, Any], *, check: bool = False, prepare: Callable[[], None] | None = None
+    name: str, arguments: Mapping[str, Any], *, check: bool = False, before: Callable[[], None] = lambda: None
 ) -> Answer:
-    """Run one module on this machine with diff on and return what it answered; its process prepares itself first."""
+    """Run one module on this machine with diff on and return what it answered; before is called first in its process."""
     module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
 
     def main() -> None:
-        if prepare:
-            prepare()
+        before()
         with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
             module.main()
 
