@@ -13,6 +13,7 @@ A table is a YAML file, named after a module or a role:
         disk: full            # or read-only: of the folder <root>
         path: <root>/bin      # the only folder in which programs are found
         etc: etc              # a folder of <root> that stands in the place of /etc
+        entry: identity       # the entry point of a role
         says: ...             # all that is said; an ellipsis stands for what nobody can know
         check: nothing        # where check mode cannot know it, and foretells something else than a failure
 
@@ -56,6 +57,7 @@ class Row:
     disk: str | None = None
     path: str | None = None
     etc: str | None = None
+    entry: str = "main"
     fails_in_check_mode: bool = True
 
     @property
@@ -69,7 +71,7 @@ def table(file: Path) -> list[Row]:
     content = yaml.safe_load(file.read_text())
     rows = []
     for what, row in content["rows"].items():
-        strange = row.keys() - {"with", "files", "as", "disk", "path", "etc", "says", "check"}
+        strange = row.keys() - {"with", "files", "as", "disk", "path", "etc", "entry", "says", "check"}
         assert not strange, (file, what, strange)
         assert (row.get("as"), row.get("check")) in {(a, c) for a in (None, "unprivileged") for c in (None, "nothing")}
         given = {**content["good"], **row.get("with", {})}
@@ -85,6 +87,7 @@ def table(file: Path) -> list[Row]:
                 disk=row.get("disk"),
                 path=row.get("path"),
                 etc=row.get("etc"),
+                entry=row.get("entry", content.get("entry", "main")),
                 fails_in_check_mode="check" not in row,
             )
         )

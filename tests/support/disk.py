@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 CLONE_NEWNS = 0x00020000
-MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
 _HOLD = 'mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep infinity'
 
 
@@ -83,6 +83,28 @@ def instead(folder: Path, place: Path) -> None:
     for arguments in (everything, (bytes(folder), bytes(place), None, MS_BIND, None)):
         if libc.mount(*arguments):
             raise OSError(ctypes.get_errno(), "mount", str(place))
+
+
+def only_writable(folder: Path) -> Callable[[], None]:
+    """What to call in a process, which has one thread, so that it can write nothing of the root's disk but a folder.
+
+    Where that is not allowed it does nothing: only root could have written elsewhere.
+    """
+
+    def shut() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNS):
+            return
+        itself = bytes(folder)
+        for arguments in (
+            (None, b"/", None, MS_REC | MS_PRIVATE, None),
+            (itself, itself, None, MS_BIND, None),
+            (None, b"/", None, MS_REMOUNT | MS_BIND | MS_RDONLY, None),
+        ):
+            if libc.mount(*arguments):
+                raise OSError(ctypes.get_errno(), "mount", str(folder))
+
+    return shut
 
 
 def enter(mounts: Path) -> None:
