@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address, checksum_address
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import (
     Call,
     NodeRefusesError,
@@ -91,8 +91,8 @@ def wanted_from(options: Mapping[str, Any]) -> Wanted:
     return Wanted(
         peers=options["peers"],
         head=options["head"],
-        signers_seen=tuple(map(checksum_address, options["signers_seen"] or ())),
-        signer_sealed=sealed_by and checksum_address(sealed_by),
+        signers_seen=tuple(checked_address(seen, "the signer") for seen in options["signers_seen"] or ()),
+        signer_sealed=sealed_by and checked_address(sealed_by, "the signer"),
         new_blocks=options["new_blocks"],
         since_head=options["since_head"],
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import solcx
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 from solcx.exceptions import SolcError
 
 __all__ = ["Artifacts", "Compilation", "CompileError", "Settings", "compile_sources", "differences", "write"]
@@ -59,6 +59,10 @@ def compile_sources(sources: Sequence[Path], *, solc: str, settings: Settings) -
 
     A contract that can be deployed becomes an artefact; interfaces and abstract contracts do not.
     """
+    if not sources:
+        raise CompileError("there are no sources; name at least one")
+    if settings.optimizer_runs < 0:
+        raise CompileError(f"optimizer_runs has to be at least 0, and {settings.optimizer_runs} is not")
     program, version = _find(solc)
     output_selection = {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
     job = {
@@ -94,8 +98,10 @@ def _find(solc: str) -> tuple[Path, str]:
         raise CompileError(f"there is no program {solc}; name a Solidity compiler, by its path or by its name in PATH")
     try:
         version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise CompileError(f"{found} --version does not work: {error}") from error
+    except OSError as error:
+        raise CompileError(f"{found} --version does not work: {reason(error)}") from error
+    except subprocess.CalledProcessError as error:
+        raise CompileError(f"{found} --version does not work: it ends with status {error.returncode}") from error
     if (match := re.search(r"\d+\.\d+\.\d+\S*?\+commit\.[0-9a-f]+", version)) is None:
         raise CompileError(f"{found} --version does not say which solc it is")
     return Path(found), match.group()
@@ -109,7 +115,7 @@ def _read(sources: Sequence[Path]) -> dict[str, dict[str, str]]:
         try:
             contents[source.name] = {"content": source.read_text(encoding="utf-8")}
         except (OSError, UnicodeDecodeError) as error:
-            raise CompileError(f"the source {source} cannot be read: {error}") from error
+            raise CompileError(f"the source {source} cannot be read: {reason(error, 'text')}") from error
     return contents
 
 
@@ -128,16 +134,21 @@ def _artifact(name: str, source: str, contract: Mapping[str, Any], version: str,
 
 def differences(wanted: Artifacts, directory: Path) -> dict[str, str | None]:
     """What stands in the directory, for each wanted artefact that differs from it; None where there is none."""
-    standing = {name: directory / name for name in wanted}
-    texts = {
-        name: path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-        for name, path in standing.items()
-    }
+    texts = {name: _text(directory / name) for name in wanted}
     return {name: text for name, text in texts.items() if text != wanted[name]}
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CompileError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def write(wanted: Artifacts, names: Sequence[str], directory: Path) -> None:
     """Write these of the wanted artefacts."""
-    make_directory(directory, mode=0o755)
-    for name in names:
-        write_atomic(directory / name, wanted[name].encode(), mode=0o644)
+    with in_folder(directory, mode=0o755):
+        for name in names:
+            write_atomic(directory / name, wanted[name].encode(), mode=0o644)

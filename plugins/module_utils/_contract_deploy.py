@@ -15,8 +15,9 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._chain import (
     send_all,
     wait_until_idle,
 )
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock
 from eth_abi.exceptions import EncodingError
 from eth_account.signers.local import LocalAccount
@@ -71,7 +72,9 @@ def plan(name: str, artifact: Mapping[str, Any], arguments: Sequence[Any], salt:
         given = [_typed(kind["type"], value) for kind, value in zip(inputs, arguments, strict=True)]
         encoded = Web3().codec.encode([kind["type"] for kind in inputs], given)
         init_code = bytes.fromhex(artifact["bytecode"].removeprefix("0x")) + encoded
-    except (ValueError, TypeError, EncodingError) as error:
+    except DeploymentError:
+        raise
+    except (ValueError, TypeError, EncodingError, CliqueError) as error:
         raise DeploymentError(f"{name} cannot be deployed with this artefact, salt and arguments: {error}") from error
     if len(salt_bytes) > SALT_BYTES:
         raise DeploymentError("a salt has at most 32 bytes, in hex")
@@ -83,8 +86,8 @@ def _typed(kind: str, value: Any) -> Any:
     """A constructor argument as its type wants it: YAML has no numbers with more than 64 bits worth trusting."""
     if kind.endswith("]") and isinstance(value, list):
         return [_typed(kind[: kind.rindex("[")], item) for item in value]
-    if kind == "address" and not Web3.is_address(value):
-        raise ValueError(f"{value!r} is not an address")
+    if kind == "address":
+        return checked_address(value, "the address")
     if kind.startswith(("uint", "int")) and isinstance(value, str):
         return int(value, 0)
     return value
@@ -164,8 +167,16 @@ def texts(planned: Plan, deployment: Deployment, chain_id: int) -> dict[str, str
 
 def read(directory: Path, names: Sequence[str]) -> dict[str, str | None]:
     """The texts of these files; None for one that is not there."""
-    paths = {name: directory / name for name in names}
-    return {name: path.read_text(encoding="utf-8") if path.exists() else None for name, path in paths.items()}
+    return {name: _text(directory / name) for name in names}
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DeploymentError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def _recorded(text: str | None, planned: Plan) -> Deployment | None:
@@ -181,6 +192,6 @@ def _recorded(text: str | None, planned: Plan) -> Deployment | None:
 
 def write(files: Mapping[str, str], directory: Path) -> None:
     """Write the files of a deployment."""
-    make_directory(directory, mode=0o755)
-    for name, text in files.items():
-        write_atomic(directory / name, text.encode(), mode=0o644)
+    with in_folder(directory, mode=0o755):
+        for name, text in files.items():
+            write_atomic(directory / name, text.encode(), mode=0o644)

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._chain import Call
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
 from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractFunction
-from web3.exceptions import Web3Exception
+from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception, Web3RPCError
 
 __all__ = [
     "KINDS",
@@ -23,6 +24,7 @@ __all__ = [
     "State",
     "Trade",
     "Wanted",
+    "admin_of",
     "at",
     "calls",
     "makes_agreements_for",
@@ -138,6 +140,8 @@ def wanted_from(
     operator: str, meter: str, agreement_factory: str | None, gas_wei: int, actors: Sequence[Mapping[str, Any]]
 ) -> Wanted:
     """What a user wrote, with checked addresses and amounts."""
+    if gas_wei < 0:
+        raise MarketError(f"operator_gas_wei has to be at least 0, and {gas_wei} is not")
     for actor in actors:
         if not 0 <= actor["deposit_wei"] <= LARGEST_WEI:
             raise MarketError(
@@ -156,10 +160,7 @@ def wanted_from(
 
 
 def _address(text: str, whose: str) -> str:
-    try:
-        address = Web3.to_checksum_address(text)
-    except ValueError as error:
-        raise MarketError(f"{text} is not an address; correct that of {whose}") from error
+    address = Web3.to_checksum_address(checked_address(text, whose))
     if address == NOBODY:
         raise MarketError(f"{text} is nobody's address; correct that of {whose}")
     return address
@@ -172,7 +173,18 @@ def stands(web3: Web3, address: str) -> bool:
 
 def at(web3: Web3, address: str, abi: Sequence[Any]) -> Contract | None:
     """The market at an address; None where nothing stands there."""
-    return web3.eth.contract(Web3.to_checksum_address(address), abi=abi) if stands(web3, address) else None
+    if not any(isinstance(item, Mapping) and item.get("name") == "registerActors" for item in abi):
+        raise MarketError("the ABI has no registerActors; give that of EnergyMarket, as in its artefact")
+    where = _address(address, "the market")
+    return web3.eth.contract(Web3.to_checksum_address(where), abi=abi) if stands(web3, where) else None
+
+
+def admin_of(market: Contract) -> str:
+    """Who administers the market; raises MarketError where something else stands there."""
+    try:
+        return str(market.functions.admin().call())
+    except (BadFunctionCallOutput, ContractLogicError, Web3RPCError) as error:
+        raise MarketError(f"what stands at {market.address} is no EnergyMarket; correct its address") from error
 
 
 def makes_agreements_for(market: Contract, factory: str) -> bool:

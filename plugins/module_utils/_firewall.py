@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 
 __all__ = ["TABLE", "Firewall", "Rule", "State", "render"]
 
@@ -167,7 +167,7 @@ class Firewall:
         """
         self.require()
         self._disarm()
-        self._pending.write_text(after.rules or "")
+        write_atomic(self._pending, (after.rules or "").encode(), mode=0o644)
         # In one step: at no moment is the host open.
         nft, rules = "/usr/sbin/nft", self._rules
         back = f"if [ -e {rules} ]; then {nft} -f {rules}; else {nft} delete table inet {TABLE}; fi"
@@ -182,9 +182,9 @@ class Firewall:
                 "the firewall has been given back what it had, because nobody came through the new one in time: "
                 "is the host slow, or does a rule for SSH lack its port? raspberry_pi_firewall_try_s gives more time"
             )
-        make_directory(self.folder, mode=0o755)
-        write_atomic(self._rules, (after.rules or "").encode(), mode=0o644)
-        write_atomic(self._unit, (after.unit or "").encode(), mode=0o644)
+        with in_folder(self.folder, mode=0o755):
+            write_atomic(self._rules, (after.rules or "").encode(), mode=0o644)
+            write_atomic(self._unit, (after.unit or "").encode(), mode=0o644)
         _do(["systemctl", "daemon-reload"])
         _do(["systemctl", "enable", "--quiet", _SERVICE])
         # It loads the same rules again, and counts as started: a restart of nftables.service brings the table back.
@@ -232,6 +232,8 @@ def _text(path: Path) -> str | None:
         return path.read_text()
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliqueError(f"{path} cannot be read: {reason(error, 'text')}") from error
 
 
 def _run(command: Sequence[str], text: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
     Choice,
     addresses,
@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise CliqueError(f"{path} is not a genesis file that can be read: {error}") from error
+        raise CliqueError(f"{path} is not a genesis file that can be read: {reason(error)}") from error
     except CliqueError as error:
         raise CliqueError(f"{path} is not a genesis: {error}") from error
     if not isinstance(genesis, dict):
@@ -75,8 +75,8 @@ def adopt(choice: Choice, source: Genesis) -> dict[str, Any]:
     contradicted = differences(build(has), build(filled(choice, has)))
     if contradicted:
         raise CliqueError(
-            f"the source differs from what is asked for in {'; '.join(contradicted)}. "
-            "Ask for what it has, or leave it out"
+            f"the source differs from what is asked for in {'; '.join(contradicted)}: "
+            "ask for what it has, or leave it out"
         )
     return normalised(source)
 
@@ -102,7 +102,7 @@ def check_same(existing: Genesis, wanted: Genesis, path: Path) -> None:
         raise CliqueError(
             f"{path} is the genesis of a network and cannot change; it differs from what is asked for in "
             + "; ".join(named)
-            + ". Ask for what it has, or begin another network in another directory"
+            + ": ask for what it has, or begin another network in another directory"
         )
 
 

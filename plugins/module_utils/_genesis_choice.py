@@ -21,7 +21,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_extra_
     signers,
     vanity_bytes,
 )
-from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
 
 __all__ = ["DEFAULTS", "Choice", "addresses", "build", "choice_of", "filled", "valid"]
 
@@ -95,21 +95,9 @@ def filled(choice: Choice, base: Choice) -> Choice:
     return Choice(**values)
 
 
-def address(value: Any, what: str) -> str:
-    """An address in lower case; one in mixed case has to have the right checksum."""
-    try:
-        checksummed = checksum_address(value)
-    except (TypeError, CliqueError) as error:
-        raise CliqueError(f"{what} {value!r} is not an address: it has to be 0x and 40 hex digits") from error
-    digits = value.removeprefix("0x")
-    if digits not in (digits.lower(), digits.upper(), checksummed[2:]):
-        raise CliqueError(f"{what} {value} has a wrong checksum: a digit is mistyped, or its case is")
-    return checksummed.lower()
-
-
 def addresses(values: Sequence[Any], what: str) -> list[str]:
     """Addresses sorted as Clique wants them, each once."""
-    found = sorted(address(value, what) for value in values)
+    found = sorted(checked_address(value, what).lower() for value in values)
     twice = sorted({value for value in found if found.count(value) > 1})
     if twice:
         raise CliqueError(f"{what} {', '.join(twice)} is named twice; name it once")
@@ -165,7 +153,7 @@ def valid(choice: Choice) -> Choice:
         choice = replace(choice, forks=blocks(choice.forks))
     if choice.prefunded is not None:
         addresses(list(choice.prefunded), "the prefunded account")
-        accounts = {address(key, ""): account(key, value) for key, value in choice.prefunded.items()}
+        accounts = {checked_address(key, "").lower(): account(key, value) for key, value in choice.prefunded.items()}
         choice = replace(choice, prefunded=dict(sorted(accounts.items())))
     return choice
 

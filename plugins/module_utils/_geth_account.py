@@ -7,13 +7,12 @@ import json
 import os
 import secrets
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 
 __all__ = ["Account", "AccountError", "Seen", "accounts_from", "look", "make"]
@@ -62,7 +61,9 @@ def look(account: Account) -> Seen:
     except FileNotFoundError:
         has_password = False
     except (OSError, UnicodeDecodeError) as error:
-        raise AccountError(f"the password file {account.password_file} cannot be read: {error}") from error
+        raise AccountError(
+            f"the password file {account.password_file} cannot be read: {reason(error, 'text')}"
+        ) from error
     if len(addresses) > 1:
         raise AccountError(
             f"the keystore {account.keystore} of {account.name} holds {len(addresses)} accounts "
@@ -96,24 +97,31 @@ def _addresses(keystore: Path) -> list[str]:
 
 def make(account: Account, seen: Seen, *, geth: Path, lightkdf: bool, owner: str | None, group: str | None) -> str:
     """Make what is missing and return the address. A password that is there is used: an interrupted run goes on."""
-    for folder in (account.password_file.parent, account.keystore):
-        make_directory(folder, mode=0o700, owner=owner, group=group)
-    if not seen.has_password:
-        password = secrets.token_hex(32).encode()
-        write_atomic(account.password_file, password, mode=0o600, owner=owner, group=group)
-    # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
-    with tempfile.TemporaryDirectory(dir=account.keystore.parent, prefix=f".{account.keystore.name}.") as elsewhere:
-        _run_geth(account, geth, Path(elsewhere), lightkdf=lightkdf)
-        for key in Path(elsewhere, "keystore").iterdir():
-            write_atomic(account.keystore / key.name, key.read_bytes(), mode=0o600, owner=owner, group=group)
-    address = look(account).address
-    if address is None:
-        raise AccountError(f"{geth} made no account for {account.name}")
-    return address
+    private, theirs = {"mode": 0o700, "owner": owner, "group": group}, {"mode": 0o600, "owner": owner, "group": group}
+    with (
+        in_folder(account.password_file.parent, **private),
+        in_folder(account.keystore, **private),
+        # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
+        scratch_in(account.keystore.parent, account.keystore.name) as elsewhere,
+    ):
+        password = account.password_file
+        if not seen.has_password:
+            password = elsewhere / "password"
+            write_atomic(password, secrets.token_hex(32).encode(), mode=0o600)
+        _run_geth(account, geth, elsewhere, password, lightkdf=lightkdf)
+        made = _addresses(elsewhere / "keystore")
+        if len(made) != 1:
+            raise AccountError(f"{geth} made no account for {account.name}: is it geth?")
+        # The password first: a run that is cut off here is finished with it by the next one.
+        if not seen.has_password:
+            write_atomic(account.password_file, password.read_bytes(), **theirs)
+        for key in (elsewhere / "keystore").iterdir():
+            write_atomic(account.keystore / key.name, key.read_bytes(), **theirs)
+    return made[0]
 
 
-def _run_geth(account: Account, geth: Path, home: Path, *, lightkdf: bool) -> None:
-    command = [geth, "account", "new", "--keystore", home / "keystore", "--password", account.password_file]
+def _run_geth(account: Account, geth: Path, home: Path, password: Path, *, lightkdf: bool) -> None:
+    command = [geth, "account", "new", "--keystore", home / "keystore", "--password", password]
     try:
         run = subprocess.run(
             [str(word) for word in [*command, *(["--lightkdf"] if lightkdf else [])]],

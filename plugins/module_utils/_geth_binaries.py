@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
 __all__ = [
     "ARCHITECTURES",
@@ -137,6 +137,13 @@ class Wanted:
     os: str = "linux"
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"\d+\.\d+\.\d+[\w.-]*", self.version):
+            raise CliqueError(f"version has to be one like 1.13.15, and {self.version!r} is none")
+        if not self.programs:
+            raise CliqueError("there are no programs to build; name at least one")
+        for program in self.programs:
+            if not re.fullmatch(r"\w[\w.-]*", program):
+                raise CliqueError(f"a program is named by letters, digits, '.', '_' and '-', and {program!r} is not")
         if self.patches and isinstance(self.source, Binaries):
             raise CliqueError("programs that are built already cannot be patched: leave patches empty")
 
@@ -205,6 +212,10 @@ def look(folder: Path, wanted: Wanted) -> State:
         recorded = {program: manifest["sha256"][program] for program in wanted.programs}
     except FileNotFoundError:
         return State(None, "not built" if not folder.exists() else "no manifest")
+    except NotADirectoryError as error:
+        raise CliqueError(f"{folder.parent} is not a folder: move it away, or choose another cache") from error
+    except OSError as error:
+        raise CliqueError(f"{folder / MANIFEST} cannot be read: {reason(error)}") from error
     except (ValueError, KeyError, TypeError):
         return State(None, "unreadable manifest")
     for program, digest in recorded.items():
@@ -251,7 +262,7 @@ def find_go(path: str | None, environ: Mapping[str, str]) -> Go:
     release = run.stdout.strip()
     match = re.match(r"(?:devel )?go(\d+)\.(\d+)", release)
     if run.returncode != 0 or match is None:
-        raise NoGoError(f"{found} does not tell its version ({(run.stderr or release).strip()}): {way_out}")
+        raise NoGoError(f"{found} does not tell its version ({(run.stderr or release).strip() or 'it says nothing'}): {way_out}")
     version = int(match[1]), int(match[2])
     if version < OLDEST_GO:
         raise NoGoError(f"geth has to be built and {found} is {release}: {way_out}")
@@ -259,7 +270,7 @@ def find_go(path: str | None, environ: Mapping[str, str]) -> Go:
 
 
 def last_lines(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-WORTH_SHOWING_LINES:])
+    return " ".join(" ".join(text.strip().splitlines()[-WORTH_SHOWING_LINES:]).split())
 
 
 def fetch(go: Go, version: str, environ: Mapping[str, str]) -> tuple[Path, str]:
@@ -299,9 +310,10 @@ def download(file: Checked, target: Path) -> None:
         with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, target.open("wb") as copy:  # noqa: S310
             shutil.copyfileobj(answer, copy)
     except OSError as error:
+        cause = getattr(error, "reason", error)
+        way_out = "; go online, or name a proxy in HTTPS_PROXY" if url.startswith("http") else ""
         raise CliqueError(
-            f"{file.url} cannot be read: {getattr(error, 'reason', None) or error}; "
-            "go online, or name a proxy in HTTPS_PROXY"
+            f"{file.url} cannot be read: {reason(cause) if isinstance(cause, OSError) else cause}{way_out}"
         ) from error
     if (found := sha256(target)) != file.sha256:
         raise CliqueError(
@@ -316,6 +328,8 @@ def unpack(file: Checked, scratch: Path) -> Path:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(tree, filter="data")
+    except tarfile.ReadError as error:
+        raise CliqueError(f"{file.url} cannot be unpacked: it is no tar file") from error
     except (tarfile.TarError, OSError) as error:
         raise CliqueError(f"{file.url} cannot be unpacked: {error}") from error
     found = sorted(tree.rglob("go.mod"), key=lambda path: len(path.parts))
@@ -342,7 +356,7 @@ def _git(words: list[str], wanted: GitCommit, environ: Mapping[str, str]) -> Non
     except OSError as error:
         raise CliqueError(f"git, which fetches {wanted.url}, cannot be run ({error.strerror}): install it") from error
     if run.returncode:
-        raise CliqueError(f"commit {wanted.commit} of {wanted.url} cannot be had: {last_lines(run.stderr)}")
+        raise CliqueError(f"commit {wanted.commit} of {wanted.url} cannot be had ({last_lines(run.stderr)})")
 
 
 def have_source(wanted: Wanted, go: Go | None, scratch: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
@@ -430,7 +444,7 @@ def compile_programs(go: Go, source: Path, wanted: Wanted, target: Path, environ
 @contextmanager
 def locked(cache: Path) -> Iterator[None]:
     """Let one builder at a time into the cache."""
-    handle = os.open(cache / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    handle = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -447,20 +461,22 @@ def build(cache: Path, wanted: Wanted, go_path: str | None, environ: Mapping[str
     # What cannot be had leaves nothing behind.
     with tempfile.TemporaryDirectory(prefix="geth-") as place:
         source, origin = have_source(wanted, go, Path(place), environ)
-        return build_from(source, origin, cache, wanted, go, environ=environ)
+        try:
+            return build_from(source, origin, cache, wanted, go, environ=environ)
+        except OSError as error:
+            raise CliqueError(f"{cache} cannot be filled: {reason(error)}") from error
 
 
 def build_from(
     source: Path, origin: str, cache: Path, wanted: Wanted, go: Go | None, *, environ: Mapping[str, str]
 ) -> State:
     """Compile the source, or without Go take the programs that it is, into cache / wanted.name."""
-    make_directory(cache, mode=0o755)
     folder = cache / wanted.name
-    with locked(cache), tempfile.TemporaryDirectory(dir=cache, prefix=".build-") as scratch:
+    with in_folder(cache, mode=0o755), locked(cache), scratch_in(cache, "build") as scratch:
         state = look(folder, wanted)
         if state.flaw is None:  # somebody else has built it in the meantime
             return state
-        draft = Path(scratch) / wanted.name
+        draft = scratch / wanted.name
         draft.mkdir(mode=0o755)
         if go:
             compile_programs(go, source, wanted, draft, environ)
@@ -480,6 +496,6 @@ def build_from(
         (draft / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         (draft / MANIFEST).chmod(0o644)
         if folder.exists():
-            folder.rename(Path(scratch) / "spoilt")
+            folder.rename(scratch / "spoilt")
         draft.rename(folder)
     return look(folder, wanted)

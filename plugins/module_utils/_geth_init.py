@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import pwd
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, in_folder
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest, differences
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
@@ -30,7 +32,12 @@ _WROTE = re.compile(r"Successfully wrote genesis state\s+database=chaindata\s+ha
 _ANSWERS_WITHIN_S = 5  # a node that was just started has its lock before its socket
 _POLL_S = 0.5
 _TIMEOUT_S = 300
-_WAY_OUT = "Nothing was changed. Use the genesis that this network was made with, or another data directory"
+_WAY_OUT = "nothing was changed: use the genesis that this network was made with, or another data directory"
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_PANIC = re.compile(r"^panic: (?:fatal: )?(.*?)(?: \[recovered.*)?$", re.MULTILINE)
+_VERSION = re.compile(r"geth version ((\d+)\.(\d+)\S*?)(-|\s|$)")
+_FIRST_WITHOUT_CLIQUE = (1, 14)
+_VERSION_WANTED = "name a geth of version 1.13.15"
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,29 @@ class State:
 
 
 def observe(chain: Chain, clock: Clock) -> State:
-    """Ask the running node, else the stopped one's database. Raises CliqueError where it holds another chain."""
+    """Ask the running node, else the stopped one's database. Raises CliqueError where it holds another chain.
+
+    What is wanted, and a geth that has yet to begin with it, are looked at too.
+    """
+    if chain.genesis is not None:
+        canonical_digest(chain.genesis)
+    if chain.genesis_hash is not None and not _HASH.fullmatch(chain.genesis_hash):
+        raise CliqueError(f"genesis_hash has to be 0x and 64 hex digits, and {chain.genesis_hash!r} is not")
     state = wait_until(lambda: _look(chain), timeout_s=_ANSWERS_WITHIN_S, clock=clock, poll_s=_POLL_S)
     if state is None:
         raise CliqueError(f"{chain.datadir} is in use by a process that does not answer at {chain.ipc}: stop it first")
+    if state.initialised is False and chain.geth is not None and chain.geth.is_file():
+        _require_clique(chain.geth)
     return state
+
+
+def _require_clique(geth: Path) -> None:
+    """Raise CliqueError for a geth that would take the genesis, and not start with it."""
+    match = _VERSION.match(_run(geth, "--version").stdout)
+    if match is None:
+        raise CliqueError(f"{geth} does not say which geth it is: {_VERSION_WANTED}")
+    if (int(match[2]), int(match[3])) >= _FIRST_WITHOUT_CLIQUE:
+        raise CliqueError(f"{geth} is version {match[1]}, and 1.13 is the last one with Clique: {_VERSION_WANTED}")
 
 
 def _look(chain: Chain) -> State | None:
@@ -92,8 +117,8 @@ def bring_about(chain: Chain, state: State) -> None:
     if state.initialised:
         misowned: tuple[Path, ...] = state.misowned
     else:
-        make_directory(chain.datadir, mode=0o700, owner=chain.owner, group=chain.group)
-        _initialise(chain, chain.geth, chain.genesis, chain.genesis_hash)
+        with in_folder(chain.datadir, mode=0o700, owner=chain.owner, group=chain.group):
+            _initialise(chain, chain.geth, chain.genesis, chain.genesis_hash)
         misowned = _misowned(chain)
     for path in misowned:
         give(path, owner=chain.owner, group=chain.group)
@@ -138,7 +163,7 @@ def prove_running(chain: Chain, block_0_hash: str, config: Mapping[str, Any]) ->
     wanted_hash = chain.genesis_hash or ""
     if block_0_hash.lower() != wanted_hash.lower():
         raise CliqueError(
-            f"the node in {chain.datadir} runs another chain: its genesis hash is {block_0_hash}, not {wanted_hash}. "
+            f"the node in {chain.datadir} runs another chain: its genesis hash is {block_0_hash}, not {wanted_hash}; "
             + _WAY_OUT
         )
     running = {**chain.genesis, "config": config}
@@ -148,7 +173,7 @@ def prove_running(chain: Chain, block_0_hash: str, config: Mapping[str, Any]) ->
 
 def _drift(chain: Chain, found: Mapping[str, Any]) -> CliqueError:
     fields = "; ".join(differences(found, chain.genesis or {}))
-    return CliqueError(f"{chain.datadir} was initialised with another genesis (there ≠ wanted): {fields}. {_WAY_OUT}")
+    return CliqueError(f"{chain.datadir} was initialised with another genesis (there ≠ wanted): {fields}; {_WAY_OUT}")
 
 
 class _InUseError(Exception):
@@ -176,7 +201,7 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
         return False
     if chain.geth is None or not chain.geth.is_file():
         return None
-    dump = _run(chain, chain.geth, "dumpgenesis")
+    dump = _run_on(chain, chain.geth, "dumpgenesis")
     if _IN_USE in dump.stderr:
         raise _InUseError
     if _UNFINISHED in dump.stderr:
@@ -188,8 +213,22 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
 
 
 def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
+    made = [path for path in (chain.datadir / "geth", chain.datadir / "keystore") if not path.exists()]
+    try:
+        _try_to_initialise(chain, geth, genesis, genesis_hash)
+    except CliqueError:
+        for path in made:
+            if path.name == "keystore":  # never with a key in it
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _try_to_initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
     # Through standard input: no file of ours can be left behind, whenever this is cut off.
-    init = _run(chain, geth, "--state.scheme", chain.state_scheme, "init", "/dev/stdin", stdin=json.dumps(genesis))
+    init = _run_on(chain, geth, "--state.scheme", chain.state_scheme, "init", "/dev/stdin", stdin=json.dumps(genesis))
     if init.returncode:
         raise CliqueError(f"geth could not initialise {chain.datadir}: {_last_words(init.stderr)}")
     wrote = _WROTE.search(init.stderr)
@@ -197,21 +236,29 @@ def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_ha
         shown = "..".join(wrote.groups()) if wrote else "nothing"
         raise CliqueError(
             f"geth initialised {chain.datadir} with hash {shown} where {genesis_hash} was expected: "
-            "give the hash of this very genesis, as clique_genesis returns it, and remove that directory"
+            "give the hash of this very genesis, as clique_genesis returns it"
         )
 
 
-def _run(chain: Chain, geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [str(geth), "--datadir", str(chain.datadir), *_NO_NODE_KEY, *arguments]
+def _run_on(chain: Chain, geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return _run(geth, "--datadir", str(chain.datadir), *_NO_NODE_KEY, *arguments, stdin=stdin)
+
+
+def _run(geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(geth), *arguments]
     try:
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CliqueError(f"{geth} does not run: {error}") from error
+    except OSError as error:
+        raise CliqueError(f"{geth} does not run: {reason(error)}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CliqueError(f"{geth} does not end within {_TIMEOUT_S} s") from error
 
 
 def _last_words(log: str) -> str:
+    if panic := _PANIC.search(log):
+        return panic[1]
     lines = [line for line in log.splitlines() if line.strip() and not line.startswith("INFO")]
-    return lines[-1].removeprefix("Fatal: ") if lines else "it says nothing"
+    return lines[-1].strip().removeprefix("Fatal: ") if lines else "it says nothing"
 
 
 def _ids(chain: Chain) -> tuple[int | None, int | None]:

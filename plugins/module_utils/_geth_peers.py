@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, NodeSilentError, Rpc
 
 __all__ = ["Plan", "parse", "plan", "render", "tell"]
@@ -48,7 +48,7 @@ def plan(file: Path, enodes: Sequence[str] | None) -> Plan:
     except FileNotFoundError:
         before = None
     except (OSError, ValueError) as error:
-        raise CliqueError(f"{file} cannot be read: {error}") from error
+        raise CliqueError(f"{file} cannot be read: {reason(error, 'text')}") from error
     former = parse(before, file) if before else ()
     if enodes is None:
         return Plan(before=before, after=None, added=None, removed=None)
@@ -73,9 +73,12 @@ def render(enodes: Sequence[str]) -> str:
 def parse(text: str, file: Path) -> tuple[str, ...]:
     """The static peers in such a text."""
     try:
-        return tuple(tomllib.loads(text)["Node"]["P2P"]["StaticNodes"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise CliqueError(f"{file} is not a file of static peers: move it away") from error
+        enodes = tuple(tomllib.loads(text)["Node"]["P2P"]["StaticNodes"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        enodes = (None,)
+    if not all(isinstance(enode, str) for enode in enodes):
+        raise CliqueError(f"{file} is not a file of static peers: move it away")
+    return enodes
 
 
 def tell(rpc: Rpc, news: Plan) -> bool:

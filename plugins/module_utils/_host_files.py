@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 
 __all__ = ["File", "State", "Wanted", "apply", "look", "plan"]
 
@@ -54,6 +54,8 @@ def look(wanted: Wanted) -> State:
     for file in wanted.files:
         if not file.path.startswith("/"):
             raise CliqueError(f"{file.path!r} has to be written from / on")
+        if sum(other.path == file.path for other in wanted.files) > 1:
+            raise CliqueError(f"{file.path} is named twice: name it once")
     if wanted.hostname is not None and not _NAME.fullmatch(wanted.hostname):
         raise CliqueError(
             f"{wanted.hostname!r} cannot be the name of a host: take up to 63 letters, digits and inner hyphens"
@@ -78,13 +80,8 @@ def apply(wanted: Wanted, before: State) -> None:
     """Bring it about. A file that its own check refuses is put back as it was, and CliqueError raised."""
     changed = [file for file in wanted.files if before.files[file.path] != file.content]
     for file in changed:
-        _write(Path(file.path), file.content)
-        try:
-            if file.validate:
-                _do(file.validate)
-        except CliqueError as error:
-            _write(Path(file.path), before.files[file.path])
-            raise CliqueError(f"{file.path} stays as it was: {error}") from error
+        with in_folder(Path(file.path).parent, mode=0o755):
+            _write_checked(file, before.files[file.path])
     if any(file.path.startswith(_UNITS) for file in changed):
         _do(["systemctl", "daemon-reload"])
     disabled = [unit for unit in wanted.enabled if not before.enabled[unit]]
@@ -94,6 +91,17 @@ def apply(wanted: Wanted, before: State) -> None:
         _do(command)
     if wanted.hostname and before.hostname != wanted.hostname:
         _name(wanted.hostname)
+
+
+def _write_checked(file: File, before: str | None) -> None:
+    """Write a file, and put back what was there where its own check refuses it."""
+    _write(Path(file.path), file.content)
+    try:
+        if file.validate:
+            _do(file.validate)
+    except CliqueError as error:
+        _write(Path(file.path), before)
+        raise CliqueError(f"{file.path} stays as it was: {error}") from error
 
 
 def _name(name: str) -> None:
@@ -112,14 +120,16 @@ def _read(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise CliqueError(f"{path} cannot be read: {error}") from error
+        raise CliqueError(f"{path} cannot be read: {reason(error, 'text')}") from error
 
 
 def _write(path: Path, content: str | None) -> None:
     if content is None:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CliqueError(f"{path} cannot be removed: {error.strerror}") from error
         return
-    make_directory(path.parent, mode=0o755)
     try:
         write_atomic(path, content.encode(), mode=0o644)
     except CliqueError as error:

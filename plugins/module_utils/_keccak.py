@@ -9,10 +9,11 @@ Source: the Keccak reference, version 3.0, sections 1.2 and 1.3; EIP-55 for the 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 
-__all__ = ["checksum_address", "keccak256"]
+__all__ = ["checked_address", "checksum_address", "keccak256"]
 
 _RATE_BYTES = 136  # 1600 bits of state less a capacity of twice 256
 _LANE = (1 << 64) - 1
@@ -87,3 +88,18 @@ def checksum_address(address: str) -> str:
     digits = address[-40:].lower()
     digest = keccak256(digits.encode()).hex()
     return "0x" + "".join(d.upper() if h > "7" else d for d, h in zip(digits, digest, strict=False))
+
+
+def checked_address(value: Any, what: str) -> str:
+    """Return an address that somebody typed as EIP-55 writes it; what names it in the CliqueError for a wrong one.
+
+    Digits whose letters are of one case have no checksum; with letters of both, it has to be right.
+    """
+    try:
+        checksummed = checksum_address(value)
+    except (TypeError, CliqueError) as error:
+        raise CliqueError(f"{what} {value!r} is not an address: it has to be 0x and 40 hex digits") from error
+    digits = value[-40:]
+    if digits not in (digits.lower(), digits.upper(), checksummed[2:]):
+        raise CliqueError(f"{what} {value} has a wrong checksum: a digit is mistyped, or its case is")
+    return checksummed

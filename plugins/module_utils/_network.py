@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
 
 __all__ = ["as_file", "merge", "read", "unknown"]
 
@@ -17,7 +18,6 @@ VERSION = 1
 GENESIS_FIELDS = ("hash", "digest", "chain_id", "period_s", "signers")
 HIGHEST_PORT = 65535
 PUBLIC_KEY = re.compile(r"[0-9a-f]{128}")
-ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 BOOTNODE = re.compile(r"enode://(?P<key>[0-9a-f]{128})@(?P<ip>.+):0\?discport=(?P<port>\d+)")
 
 
@@ -29,18 +29,18 @@ def text(value: Any) -> bool:
 HOST_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "role": (text, "a word"),
     "roles": (lambda value: isinstance(value, list) and all(map(text, value)), "a list of words"),
-    "address": (lambda value: value is None or (text(value) and bool(ADDRESS.fullmatch(value))), "an address or null"),
+    "address": (lambda value: value is None or text(value), "an address or null"),
     "node_public_key": (lambda value: text(value) and bool(PUBLIC_KEY.fullmatch(value)), "128 hex digits"),
     "enode": (lambda value: text(value) and value.startswith("enode://"), "an enode URL"),
     "ip": (text, "an IP address"),
-    "port": (lambda value: isinstance(value, int) and 0 < value <= HIGHEST_PORT, "a port number"),
+    "port": (lambda value: type(value) is int and 0 < value <= HIGHEST_PORT, "a port number"),
     "bootnode_enode": (
         lambda value: value is None or (text(value) and bool(BOOTNODE.fullmatch(value))),
         "null or enode://KEY@IP:0?discport=PORT",
     ),
 }
 REPLACED = (
-    "Was its SD card replaced, or another host given its name? Put its own keys back from a backup; "
+    "if its SD card was replaced, or another host given its name, put its own keys back from a backup; "
     "only for a host that is new to the network, take its old entry out of {path}"
 )
 
@@ -53,8 +53,12 @@ def read(path: Path) -> dict[str, Any] | None:
         valid = isinstance(network["hosts"], dict) and set(network["genesis"]) >= set(GENESIS_FIELDS)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CliqueError(f"{path} is not a network's record that can be read: {error!r}") from error
+    except (KeyError, TypeError) as error:
+        raise CliqueError(
+            f"{path} is not a network's record that can be read: it lacks version, genesis or hosts"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CliqueError(f"{path} is not a network's record that can be read: {reason(error)}") from error
     if version != VERSION or not valid:
         raise CliqueError(f"{path} is not a network's record of version {VERSION}; was it made by another version?")
     return dict(network)
@@ -66,9 +70,8 @@ def as_file(network: Mapping[str, Any]) -> str:
 
 def unknown(genesis: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether something cannot be known yet, as in check mode before keys and genesis exist."""
-    return any(genesis.get(name) is None for name in GENESIS_FIELDS) or any(
-        host.get("node_public_key") is None for host in hosts.values()
-    )
+    keys = [entry(name, host).get("node_public_key") for name, host in hosts.items()]
+    return None in keys or any(genesis.get(name) is None for name in GENESIS_FIELDS)
 
 
 def bootnode_key(host: Mapping[str, Any]) -> str | None:
@@ -76,31 +79,40 @@ def bootnode_key(host: Mapping[str, Any]) -> str | None:
     return match["key"] if match else None
 
 
+def entry(name: str, host: Any) -> Mapping[str, Any]:
+    """A host's entry as it was given; raises CliqueError where it is no dictionary."""
+    if not isinstance(host, Mapping):
+        raise CliqueError(f"the entry of {name} is {host!r} and has to be a dictionary")
+    return host
+
+
 def valid_host(name: str, host: Mapping[str, Any]) -> dict[str, Any]:
     strange = sorted(host.keys() - HOST_FIELDS.keys())
     if strange:
         raise CliqueError(f"the entry of {name} has {', '.join(strange)}; it may have {', '.join(HOST_FIELDS)}")
-    entry = {"address": None, "bootnode_enode": None, **host}
+    whole = {"address": None, "bootnode_enode": None, **host}
     for field, (fits, kind) in HOST_FIELDS.items():
-        if field not in entry or not fits(entry[field]):
-            raise CliqueError(f"the entry of {name} has {entry.get(field)!r} as {field}, which has to be {kind}")
-    return entry
+        if field not in whole or not fits(whole[field]):
+            raise CliqueError(f"the entry of {name} has {whole.get(field)!r} as {field}, which has to be {kind}")
+    if whole["address"]:
+        checked_address(whole["address"], f"the entry of {name} is wrong: the address")
+    return whole
 
 
 def same_host(name: str, recorded: Mapping[str, Any], host: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The host's new entry, if it is the host on record: its keys never change, the rest may."""
     kept = {field: host[field] or recorded[field] for field in ("address", "bootnode_enode")}
-    entry = {**host, **kept}
+    changed = {**host, **kept}
     for what, before, now in (
-        ("node key", recorded["node_public_key"], entry["node_public_key"]),
-        ("address", (recorded["address"] or "").lower(), (entry["address"] or "").lower()),
-        ("bootnode key", bootnode_key(recorded), bootnode_key(entry)),
+        ("node key", recorded["node_public_key"], changed["node_public_key"]),
+        ("address", (recorded["address"] or "").lower(), (changed["address"] or "").lower()),
+        ("bootnode key", bootnode_key(recorded), bootnode_key(changed)),
     ):
         if before and now != before:
             raise CliqueError(
-                f"{name} has the {what} {now}, and the network knows it with {before}. " + REPLACED.format(path=path)
+                f"{name} has the {what} {now}, and the network knows it with {before}: " + REPLACED.format(path=path)
             )
-    return entry
+    return changed
 
 
 def identities(name: str, host: Mapping[str, Any]) -> Iterable[tuple[str, Any, str]]:
@@ -138,6 +150,8 @@ def merge(
     if missing:
         raise CliqueError(f"the genesis lacks {', '.join(missing)}: give all that clique_genesis returned")
     facts = {name: genesis[name] for name in GENESIS_FIELDS}
+    for signer in genesis["signers"]:
+        checked_address(signer, "the signer of the genesis")
     facts["signers"] = sorted(genesis["signers"], key=str.lower)
     former: Mapping[str, Any] = {}
     if recorded is not None:
@@ -151,7 +165,7 @@ def merge(
         former = recorded["hosts"]
     entries = {name: valid_host(name, host) for name, host in hosts.items()}
     entries = {
-        name: same_host(name, former[name], entry, path) if name in former else entry for name, entry in entries.items()
+        name: same_host(name, former[name], host, path) if name in former else host for name, host in entries.items()
     }
     merged = dict(sorted({**former, **entries}.items()))
     refuse_shared(merged, path)

@@ -6,12 +6,11 @@ from __future__ import annotations
 import ipaddress
 import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import keccak256
 
 __all__ = ["Endpoint", "NodeKeyError", "enode", "has_key", "make", "node_id", "public_key"]
@@ -73,10 +72,11 @@ def has_key(path: Path) -> bool:
 
 def make(path: Path, *, bootnode: Path, owner: str | None, group: str | None) -> None:
     """Make a new key in a folder that is made where it is missing; the file is there whole or not at all."""
-    make_directory(path.parent, mode=0o700, owner=owner, group=group)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / "key"
+    with in_folder(path.parent, mode=0o700, owner=owner, group=group), scratch_in(path.parent, path.name) as scratch:
+        draft = scratch / "key"
         _run(bootnode, "-genkey", str(draft))
+        if not has_key(draft):
+            raise NodeKeyError(f"{bootnode} makes no key: is it go-ethereum's bootnode?")
         write_atomic(path, draft.read_bytes(), mode=0o600, owner=owner, group=group)
 
 

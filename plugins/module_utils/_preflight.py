@@ -229,6 +229,7 @@ def problems(needs: Requirements) -> list[str]:
         _bits_problem(needs),
         _systemd_problem(needs),
         _memory_problem(needs),
+        _directory_problem(needs),
         _disk_problem(needs),
         socket_path_problem(needs.directory),
     )
@@ -266,11 +267,20 @@ def _memory_problem(needs: Requirements) -> str | None:
     )
 
 
+def _directory_problem(needs: Requirements) -> str | None:
+    place = _what_there_is(needs.directory)
+    return None if place.is_dir() else f"{place} is not a folder: move it away, or choose another directory."
+
+
+def _what_there_is(directory: Path) -> Path:
+    """The directory, or the first of those above it that is there."""
+    return next(path for path in (directory, *directory.parents) if path.exists())
+
+
 def _disk_problem(needs: Requirements) -> str | None:
     if needs.disk_mib is None:
         return None
-    place = next(path for path in (needs.directory, *needs.directory.parents) if path.exists())
-    free_mib = shutil.disk_usage(place).free // 2**20
+    free_mib = shutil.disk_usage(_what_there_is(needs.directory)).free // 2**20
     if free_mib >= needs.disk_mib:
         return None
     return (

@@ -6,18 +6,18 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
-__all__ = ["ARCHITECTURES", "Wanted", "bundle", "read"]
+__all__ = ["ARCHITECTURES", "Wanted", "bundle", "checksum", "read"]
 
 ARCHITECTURES = ("aarch64", "x86_64")
 # In the key of what is built: another number where the same wheels would be put together in another way.
@@ -59,6 +59,8 @@ def _key(content: bytes) -> str:
 
 def read(requirements: Path, package: Path, *, python_version: str, arch: str) -> Wanted:
     """Read the requirements file and the package's folder; raises CliqueError."""
+    if not re.fullmatch(r"\d+\.\d+", python_version):
+        raise CliqueError(f"python_version has to be a version like 3.11, and {python_version!r} is none")
     try:
         pins = requirements.read_bytes()
         files = {
@@ -78,12 +80,21 @@ def bundle(cache: Path, wanted: Wanted, environ: Mapping[str, str]) -> Path:
 
     Raises CliqueError where a wheel cannot be had or does not fit its hash.
     """
-    make_directory(cache, mode=0o755)
     try:
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".bundle-") as scratch:
-            return _bundle(cache, Path(scratch), wanted, environ)
+        with in_folder(cache, mode=0o755), scratch_in(cache, "bundle") as scratch:
+            return _bundle(cache, scratch, wanted, environ)
     except OSError as error:
-        raise CliqueError(f"{cache} cannot be filled: {error.strerror} ({error.filename})") from error
+        raise CliqueError(f"{cache} cannot be filled: {reason(error)}") from error
+
+
+def checksum(archive: Path) -> str | None:
+    """The archive's sha256, None where there is no archive; raises CliqueError."""
+    try:
+        return hashlib.sha256(archive.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CliqueError(f"{archive} cannot be read: {reason(error)}") from error
 
 
 def _bundle(cache: Path, scratch: Path, wanted: Wanted, environ: Mapping[str, str]) -> Path:

@@ -5,24 +5,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
-__all__ = ["State", "Wanted", "look", "make", "plan"]
+__all__ = ["State", "Wanted", "look", "make", "plan", "require"]
 
 VERSION = ".".join(map(str, sys.version_info[:2]))
 CONFIG = "pyvenv.cfg"  # what makes a folder an environment
-DRAFT = ".draft-"
+DRAFT = "draft"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,17 @@ class State:
     command: str | None
 
 
+def require(python_version: str, name: str) -> None:
+    """Raise CliqueError where the archive is for another Python, or the environment's name is that of no folder."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise CliqueError(f"name has to be the name of a folder, and {name!r} is none")
+    if python_version != VERSION:
+        raise CliqueError(
+            f"{sys.executable} is Python {VERSION} and the archive is for {python_version}: was this host "
+            "upgraded, run again with --flush-cache"
+        )
+
+
 def look(wanted: Wanted) -> State:
     """What is there; an environment whose Python is gone does not count. Raises CliqueError."""
     command = wanted.command
@@ -77,38 +88,38 @@ def plan(before: State, wanted: Wanted) -> State:
     return State(frozenset({wanted.name, *last}), str(wanted.script))
 
 
-def make(wanted: Wanted, after: State, *, archive: Path, sha256: str, python_version: str) -> None:
+def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> None:
     """Bring about what is planned; the archive is removed in the end. Raises CliqueError, leaving what was there."""
-    if python_version != VERSION:
-        raise CliqueError(
-            f"{sys.executable} is Python {VERSION} and the archive is for {python_version}: was this host upgraded? "
-            "Run again with --flush-cache"
-        )
+    if sha256 is None:
+        raise CliqueError("sha256 has to be given: it says what was sent")
     os.umask(0o022)  # everybody may read it
-    make_directory(wanted.directory, mode=0o755)
-    make_directory(wanted.command.parent, mode=0o755)
     try:
-        for cut_off in wanted.directory.glob(f"{DRAFT}*"):
+        for cut_off in wanted.directory.glob(f".{DRAFT}-*"):
             shutil.rmtree(cut_off)
-        with tempfile.TemporaryDirectory(dir=wanted.directory, prefix=DRAFT) as scratch:
+        with (
+            in_folder(wanted.directory, mode=0o755),
+            in_folder(wanted.command.parent, mode=0o755),
+            scratch_in(wanted.directory, DRAFT) as scratch,
+            scratch_in(wanted.command.parent, DRAFT) as beside_command,  # which may be on another disk
+        ):
+            link = beside_command / "link"
+            link.symlink_to(wanted.script)
             if wanted.name not in look(wanted).environments:
-                draft = Path(scratch) / wanted.name
+                draft = scratch / wanted.name
                 _verify(archive, sha256)
                 _fill(draft, wanted, archive)
                 _try(draft, wanted)
                 os.sync()  # what has its name is whole, even after a power cut
                 if wanted.folder.exists():
-                    wanted.folder.rename(Path(scratch) / "spoilt")
+                    wanted.folder.rename(scratch / "spoilt")
                 draft.rename(wanted.folder)
-            link = Path(scratch) / "link"
-            link.symlink_to(wanted.script)
             link.replace(wanted.command)
         for path in wanted.directory.glob(f"*/{CONFIG}"):
             if path.parent.name not in after.environments:
                 shutil.rmtree(path.parent)
         archive.unlink(missing_ok=True)
     except OSError as error:
-        raise CliqueError(f"{wanted.folder} cannot be made: {error.strerror} ({error.filename})") from error
+        raise CliqueError(f"{wanted.folder} cannot be made: {reason(error)}") from error
 
 
 def _verify(archive: Path, sha256: str) -> None:
@@ -117,16 +128,22 @@ def _verify(archive: Path, sha256: str) -> None:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         found = "none"
+    except OSError as error:
+        raise CliqueError(f"{archive} cannot be read: {reason(error)}") from error
     if found != sha256:
         raise CliqueError(
-            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}. Is the disk full or broken?"
+            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}; "
+            "is the disk full or broken?"
         )
 
 
 def _fill(draft: Path, wanted: Wanted, archive: Path) -> None:
     """Make what `python -m venv` makes, without pip in it, but for the scripts, which name the final folder."""
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(draft / "lib" / f"python{VERSION}")
+    try:
+        with zipfile.ZipFile(archive) as content:
+            content.extractall(draft / "lib" / f"python{VERSION}")
+    except zipfile.BadZipFile as error:
+        raise CliqueError(f"{archive} is no archive of python_bundle: {error}") from error
     python = Path(sys.executable).resolve()
     (draft / "bin").mkdir()
     (draft / "bin/python").symlink_to(python)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 
 __all__ = ["Call", "NodeRefusesError", "NodeSilentError", "Rpc"]
 
@@ -65,13 +65,18 @@ class Rpc:
         ]
         message = json.dumps(requests).encode() + b"\n"
         try:
-            answer = self._over_http(message) if self.place.startswith(("http://", "https://")) else self._ipc(message)
-        except (OSError, http.client.HTTPException) as error:
+            answer = self._ipc(message) if self.place.startswith("/") else self._over_http(message)
+        except OSError as error:
+            raise NodeSilentError(f"no node answers at {self.place}: {reason(error)}") from error
+        except http.client.HTTPException as error:
             raise NodeSilentError(f"no node answers at {self.place}: {error or type(error).__name__}") from error
         try:
             replies = json.loads(answer)
         except ValueError as error:
-            raise NodeRefusesError(f"{self.place} answers with something else than JSON: {answer[:80]!r}") from error
+            begins = answer[:80].decode(errors="replace").partition("\n")[0]
+            raise NodeRefusesError(
+                f"{self.place} answers with something else than JSON: it begins with {begins}"
+            ) from error
         if not isinstance(replies, list):  # an error about the batch as a whole
             raise NodeRefusesError(f"the node at {self.place} refuses: {_text_of(replies)}")
         by_id = {reply.get("id"): reply for reply in replies}
@@ -102,10 +107,15 @@ class Rpc:
             return bytes(received)
 
     def _over_http(self, message: bytes) -> bytes:
-        url = urlsplit(self.place)
-        secure = url.scheme == "https"
-        connector = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = connector(url.netloc, timeout=self.timeout_s)
+        try:
+            url = urlsplit(self.place)
+            host, port = url.hostname, url.port
+        except ValueError as error:
+            raise CliqueError(f"{self.place} is no URL of a node: {error}") from error
+        if url.scheme not in ("http", "https") or not host:
+            raise CliqueError(f"{self.place} is no URL of a node: it has to begin with http:// or https://")
+        connector = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        connection = connector(host, port, timeout=self.timeout_s)
         try:
             connection.request("POST", url.path or "/", message, {"Content-Type": "application/json"})
             response = connection.getresponse()

@@ -31,6 +31,7 @@ __all__ = [
     "State",
     "Step",
     "apply",
+    "check_directory",
     "check_name",
     "define",
     "plan",
@@ -172,6 +173,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_directory(directory: Path) -> Path:
+    """Return the folder of a service; raises ServiceError where something else stands there."""
+    if directory.exists() and not directory.is_dir():
+        raise ServiceError(f"{directory} is not a folder: move it away, or choose another directory")
+    return directory
+
+
 def define(name: str, options: Mapping[str, Any], *, directory: Path, check: bool) -> Definition:
     """Read a definition from the module's options, and watched files and checksums from the disk.
 
@@ -223,7 +231,7 @@ def _check_limits(name: str, options: Mapping[str, Any]) -> None:
 
 
 def _verify(name: str, program: str, checksums: Mapping[str, str]) -> None:
-    if not (Path(program).is_file() and os.access(program, os.X_OK)):
+    if not (os.access(program, os.X_OK) and Path(program).is_file()):
         raise ServiceError(f"{name} is not started: {program} is not a program that can be run; install it first")
     for path, wanted in checksums.items():
         actual = _sha256(name, Path(path))

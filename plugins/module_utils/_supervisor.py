@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import (
     environment_of,
     parent_of,
@@ -144,10 +144,14 @@ class Supervisor:
         )
 
     def write(self, files: Mapping[str, str]) -> None:
-        for folder in (self.directory, self.directory / "log", self.directory / "services"):
-            make_directory(folder, mode=0o700)
-        for name, text in files.items():
-            write_atomic(self.directory / name, text.encode(), mode=0o600)
+        here = self.directory
+        with (
+            in_folder(here, mode=0o700),
+            in_folder(here / "log", mode=0o700),
+            in_folder(here / "services", mode=0o700),
+        ):
+            for name, text in files.items():
+                write_atomic(here / name, text.encode(), mode=0o600)
 
     # Looking
 

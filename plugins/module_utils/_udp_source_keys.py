@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 
 __all__ = ["plan_keys", "read_keys", "show_plan", "write_keys"]
 
@@ -30,9 +30,8 @@ def read_keys(path: Path) -> dict[str, list[str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise SourceKeysError(
-            f"{path} cannot be read: {reason}; restore it, or remove it to have new secrets"
+            f"{path} cannot be read: {reason(error)}; restore it, or remove it to have new secrets"
         ) from None
     if isinstance(document, dict):
         keys = {name: [value] if isinstance(value, str) else value for name, value in document.items()}
@@ -56,7 +55,9 @@ def plan_keys(
     Each of sources has one; those to rotate get a new one before what they have; those to retire keep the first alone.
     Raises SourceKeysError for a source to rotate or to retire that has none.
     """
-    rotate, retire = set(rotate), set(retire)
+    sources, rotate, retire = tuple(sources), set(rotate), set(retire)
+    if not all(sources):
+        raise SourceKeysError("a source has to have a name")
     unknown = sorted((rotate | retire) - keys.keys())
     if unknown:
         known = ", ".join(sorted(keys)) or "none"
@@ -81,10 +82,10 @@ def write_keys(
 ) -> None:
     """Write the file, with a random secret for each that is to be made."""
     made = {name: [key or secrets.token_hex(SECRET_BYTES) for key in planned] for name, planned in plan.items()}
-    make_directory(path.parent, mode=0o700, owner=owner, group=group)
     document = {name: keys[0] if len(keys) == 1 else keys for name, keys in made.items()}
     content = json.dumps(document, indent=2, sort_keys=True) + "\n"
-    write_atomic(path, content.encode(), mode=0o600, owner=owner, group=group)
+    with in_folder(path.parent, mode=0o700, owner=owner, group=group):
+        write_atomic(path, content.encode(), mode=0o600, owner=owner, group=group)
 
 
 def _is_secret(value: object) -> bool:

@@ -93,7 +93,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._firewall import Firewall, Rule, State
 
 
@@ -129,6 +129,8 @@ def main() -> None:
     firewall = Firewall()
     absent = asked["state"] == "absent"
     try:
+        if asked["try_s"] < 1:
+            raise CliqueError(f"try_s has to be at least 1, and {asked['try_s']} is not")  # noqa: TRY301
         rules = wanted(asked["rules"])
         before = firewall.look()
         after = State(None, None, enabled=False, loaded=None) if absent else firewall.plan(rules)
@@ -140,8 +142,8 @@ def main() -> None:
                 firewall.keep(after)
             else:
                 firewall.try_out(after, seconds=asked["try_s"])
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=changed,
         pending=changed and not absent and not asked["keep"],

@@ -211,8 +211,8 @@ from ansible_collections.smartenergy.clique.plugins.module_utils import (
     _genesis_hash,
     _network,
 )
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_choice import (
     DEFAULTS,
     Choice,
@@ -259,8 +259,8 @@ def main() -> None:
         source = None if asked["source"] is None else _genesis.read_source(asked["source"])
         genesis = _genesis.decide(choice, existing, source, record, path, may_be_unknown=module.check_mode)
         if existing is None and genesis is not None and not module.check_mode:
-            make_directory(path.parent, mode=0o755)
-            write_atomic(path, _genesis.as_file(genesis).encode(), mode=0o644)
+            with in_folder(path.parent, mode=0o755):
+                write_atomic(path, _genesis.as_file(genesis).encode(), mode=0o644)
         known = choice_of(genesis) if genesis else filled(choice, DEFAULTS)
         result = {
             "chain_id": known.chain_id,
@@ -271,8 +271,8 @@ def main() -> None:
             "signers": genesis and _genesis_extra_data.signers(genesis),
             "extra_data": genesis and canonical(genesis)["extraData"],
         }
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     for warning in warnings(genesis, time.time()) if genesis else []:
         module.warn(warning)
     module.exit_json(

@@ -151,8 +151,10 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._clique_info im
     wait,
     wanted_from,
 )
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
+
+PATIENCE_S = 10  # with a node that takes a question and does not answer
 
 
 def main() -> None:
@@ -181,14 +183,14 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    rpc = Rpc(given["ipc"] or given["url"])
+    rpc = Rpc(given["ipc"] or given["url"], timeout_s=min(PATIENCE_S, given["timeout_s"]))
 
     def look_at(since: int | None) -> View:
         return look(rpc, window=given["signers_window"], since=since)
 
     try:
-        if given["wait_for"] and not module.check_mode:
-            wanted = wanted_from(given["wait_for"])
+        wanted = wanted_from(given["wait_for"]) if given["wait_for"] else None
+        if wanted and not module.check_mode:
             view = wait(look_at, wanted, timeout_s=given["timeout_s"], clock=time)
         else:
             view = look_at(None)
@@ -198,8 +200,8 @@ def main() -> None:
         module.fail_json(msg=f"{error}{heading}" + "\n".join(evidence), **summary(error.view, now_s=time.time()))
     except NodeSilentError:
         module.exit_json(changed=False, **summary(None, now_s=time.time()))
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(changed=False, **summary(view, now_s=time.time()))
 
 

@@ -94,8 +94,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils import _network
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
 
 
 def main() -> None:
@@ -127,10 +127,10 @@ def main() -> None:
         else:
             network = _network.merge(recorded, asked["genesis"], asked["hosts"], path)
         if network is not None and network != recorded and not module.check_mode:
-            make_directory(path.parent, mode=0o755)
-            write_atomic(path, _network.as_file(network).encode(), mode=0o644)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+            with in_folder(path.parent, mode=0o755):
+                write_atomic(path, _network.as_file(network).encode(), mode=0o644)
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=network is None or network != recorded,
         network=network,

@@ -110,7 +110,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._preflight import (
     USERSPACE_BITS,
     Port,
@@ -121,6 +121,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._preflight impo
     problems,
 )
 
+LAST_PORT = 65535
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - to look for others there, and not to listen
 
 
@@ -134,6 +135,8 @@ def requirements(asked: dict[str, Any], own: str | None) -> Requirements:
             ip_address(port["address"])
         except ValueError as error:
             raise CliqueError(f"address has to be an IPv4 or IPv6 address, and {port['address']!r} is none") from error
+        if not 1 <= port["port"] <= LAST_PORT:
+            raise CliqueError(f"port has to be between 1 and {LAST_PORT}, and {port['port']} is not")
     return Requirements(
         directory=Path(asked["directory"]).resolve(),
         ports=tuple(Port(**port) for port in ports),
@@ -170,8 +173,8 @@ def main() -> None:
     own = own_address()
     try:
         found = problems(requirements(module.params, own))
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     key = module.params["node_key"]
     facts = {
         "architecture": os.uname().machine,

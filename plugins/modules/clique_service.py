@@ -208,8 +208,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._service import State, apply, check_name, define
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._service import (
+    State,
+    apply,
+    check_directory,
+    check_name,
+    define,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._supervisor import Supervisor, default_supervisord
 from ansible_collections.smartenergy.clique.plugins.module_utils._systemd import Systemd
 
@@ -246,7 +252,7 @@ def _manager(asked: Mapping[str, Any], directory: Path, name: str) -> Supervisor
 def ensure(asked: Mapping[str, Any], *, check: bool) -> dict[str, Any]:
     """Make the service what is asked for, or in check mode say what that would do; raises CliqueError."""
     state = State(asked["state"])
-    directory = Path(os.path.realpath(asked["directory"]))
+    directory = check_directory(Path(os.path.realpath(asked["directory"])))
     manager = _manager(asked, directory, check_name(asked["name"]))
     definition = define(asked["name"], asked, directory=directory, check=check) if state is State.STARTED else None
     with manager.alone():
@@ -271,8 +277,8 @@ def main() -> None:
     )
     try:
         result = ensure(module.params, check=module.check_mode)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(**result)
 
 

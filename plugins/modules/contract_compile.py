@@ -87,7 +87,7 @@ import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 
 try:
     from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_compile as backend
@@ -122,8 +122,8 @@ def main() -> None:
         different = backend.differences(compiled.artifacts, directory)
         if different and not module.check_mode:
             backend.write(compiled.artifacts, list(different), directory)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=bool(different),
         diff=[

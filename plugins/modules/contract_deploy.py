@@ -120,7 +120,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason, sentence
 
 try:
     from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
@@ -178,7 +178,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         loaded = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CliqueError(f"the artefact {file} cannot be read: {error}") from error
+        raise CliqueError(f"the artefact {file} cannot be read: {reason(error)}") from error
     if not isinstance(loaded, dict):
         raise CliqueError(f"{file} is not an artefact: it has to be a JSON object")
     return loaded
@@ -215,8 +215,8 @@ def main() -> None:
     try:
         with _chain.relying_on(module.params["rpc_url"]):
             result = run(module.params, check_mode=module.check_mode)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(**result)
 
 

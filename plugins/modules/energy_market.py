@@ -157,7 +157,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 
 try:
     from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
@@ -178,7 +178,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> tuple[dict[str, Any], lis
     try:
         wanted = _wanted(given, check_mode=check_mode)
         market = _find(given, check_mode=check_mode)
-        admin = market.functions.admin().call()
+        admin = backend.admin_of(market)
         _chain.wait_until_idle(market.w3, admin, timeout_s=given["timeout_s"], clock=time)
         now = backend.observe(market, admin, wanted, from_block=given["from_block"])
         then = backend.wanted_state(now, wanted)
@@ -278,8 +278,8 @@ def main() -> None:
     try:
         with _chain.relying_on(module.params["rpc_url"]):
             result, warnings = run(module.params, check_mode=module.check_mode)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     for warning in warnings:
         module.warn(warning)
     module.exit_json(**result)

@@ -84,7 +84,7 @@ addresses:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._geth_account import accounts_from, look, make
 
 
@@ -116,8 +116,8 @@ def main() -> None:
         if not module.check_mode:
             making = {"geth": Path(asked["geth"]), **{key: asked[key] for key in ("lightkdf", "owner", "group")}}
             addresses |= {account.name: make(account, seen[account], **making) for account in missing}
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=bool(missing),
         addresses=addresses,

@@ -148,7 +148,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._geth_binaries import (
     ARCHITECTURES,
     Archive,
@@ -222,8 +222,8 @@ def main() -> None:
         before = state = look(folder, wanted)
         if before.flaw is not None and not module.check_mode:
             state = build(cache, wanted, asked["go"], os.environ)
-    except CliqueError as error:
-        module.fail_json(msg=str(error), go_missing=isinstance(error, NoGoError))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error), go_missing=isinstance(error, NoGoError))
     built = None if state.manifest is None else state.manifest["sha256"]
     module.exit_json(
         changed=before.flaw is not None,

@@ -79,7 +79,7 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._geth_init import (
     Chain,
     bring_about,
@@ -120,8 +120,8 @@ def main() -> None:
         state = observe(chain, time)
         if not state.is_done and not module.check_mode:
             bring_about(chain, state)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(changed=not state.is_done, diff=diff(chain, state), **summary(chain, state))
 
 

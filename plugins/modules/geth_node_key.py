@@ -84,7 +84,7 @@ enode:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._node_key import (
     Endpoint,
     enode,
@@ -119,8 +119,8 @@ def main() -> None:
             make(path, bootnode=bootnode, owner=asked["owner"], group=asked["group"])
         if not module.check_mode or (there and bootnode.exists()):
             known = public_key(path, bootnode=bootnode)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=not there,
         node_public_key=known,

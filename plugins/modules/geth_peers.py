@@ -67,7 +67,7 @@ told:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._geth_peers import plan, tell
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Rpc
@@ -96,8 +96,8 @@ def main() -> None:
             told = bool(given["ipc"] and wanted.is_news and tell(Rpc(given["ipc"]), wanted))
             if wanted.changed and wanted.after is not None:
                 write_atomic(file, wanted.after.encode(), mode=0o644, owner=given["owner"], group=given["group"])
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=wanted.changed,
         added=wanted.added,

@@ -79,7 +79,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._host_files import File, Wanted, apply, look, plan
 
 
@@ -115,8 +115,8 @@ def main() -> None:
         before, after = look(wants), plan(wants)
         if before != after and not module.check_mode:
             apply(wants, before)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     written = [path for path, content in after.files.items() if before.files[path] != content]
     shown = {
         name: {key: value for key, value in asdict(state).items() if value}

@@ -85,13 +85,17 @@ sha256:
   returned: success
 """
 
-import hashlib
 import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._python_bundle import ARCHITECTURES, bundle, read
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._python_bundle import (
+    ARCHITECTURES,
+    bundle,
+    checksum,
+    read,
+)
 
 
 def main() -> None:
@@ -117,17 +121,17 @@ def main() -> None:
             arch=asked["arch"],
         )
         archive = Path(asked["cache_dir"]).absolute() / f"{wanted.name}.zip"
-        there = archive.exists()
-        if not there and not module.check_mode:
+        there = checksum(archive)
+        if there is None and not module.check_mode:
             bundle(archive.parent, wanted, environ)
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
-    known = archive.exists()
+        known = checksum(archive)
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
-        changed=not there,
+        changed=there is None,
         name=wanted.name,
         archive=str(archive) if known else None,
-        sha256=hashlib.sha256(archive.read_bytes()).hexdigest() if known else None,
+        sha256=known,
         diff={"before": {"archive": str(archive) if there else None}, "after": {"archive": str(archive)}},
     )
 

@@ -89,13 +89,14 @@ present:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._python_environment import (
     State,
     Wanted,
     look,
     make,
     plan,
+    require,
 )
 
 
@@ -124,16 +125,12 @@ def main() -> None:
     try:
         before = look(wanted)
         after = plan(before, wanted)
-        if before != after and not module.check_mode:
-            make(
-                wanted,
-                after,
-                archive=Path(asked["archive"]),
-                sha256=asked["sha256"],
-                python_version=asked["python_version"],
-            )
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+        if before != after:
+            require(asked["python_version"], wanted.name)
+            if not module.check_mode:
+                make(wanted, after, archive=Path(asked["archive"]), sha256=asked["sha256"])
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=before != after,
         python=str(wanted.python),

@@ -83,7 +83,7 @@ sources:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._udp_source_keys import (
     plan_keys,
     read_keys,
@@ -110,8 +110,8 @@ def main() -> None:
         changed = plan != keys
         if changed and not module.check_mode:
             write_keys(path, plan, owner=asked["owner"], group=asked["group"])
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     diff = {"before": show_plan(keys, keys), "after": show_plan(keys, plan)}
     module.exit_json(changed=changed, sources=sorted(plan), diff=diff)
 

@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 CLONE_NEWNS = 0x00020000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
 _HOLD = 'mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep infinity'
 
 
@@ -30,8 +31,13 @@ class Disk:
         return Path(f"/proc/{self.holder}/ns/mnt")
 
     @property
+    def seen(self) -> Path:
+        """The folder as it is seen from outside."""
+        return Path(f"/proc/{self.holder}/root{self.folder}")
+
+    @property
     def _filler(self) -> Path:
-        return Path(f"/proc/{self.holder}/root{self.folder}/filler")
+        return self.seen / "filler"
 
     def fill(self) -> None:
         """Leave no byte free."""
@@ -66,6 +72,39 @@ def small_disk(folder: Path, size: str) -> Iterator[Disk]:
             yield Disk(folder, holder.pid)
         finally:
             holder.kill()
+
+
+def instead(folder: Path, place: Path) -> None:
+    """Let this process, which has one thread, see a folder in the place of another one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNS):
+        pytest.skip("a folder can be mounted by root alone, and not in every container")
+    everything = (None, b"/", None, MS_REC | MS_PRIVATE, None)
+    for arguments in (everything, (bytes(folder), bytes(place), None, MS_BIND, None)):
+        if libc.mount(*arguments):
+            raise OSError(ctypes.get_errno(), "mount", str(place))
+
+
+def only_writable(folder: Path) -> Callable[[], None]:
+    """What to call in a process, which has one thread, so that it can write nothing of the root's disk but a folder.
+
+    Where that is not allowed it does nothing: only root could have written elsewhere.
+    """
+
+    def shut() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNS):
+            return
+        itself = bytes(folder)
+        for arguments in (
+            (None, b"/", None, MS_REC | MS_PRIVATE, None),
+            (itself, itself, None, MS_BIND, None),
+            (None, b"/", None, MS_REMOUNT | MS_BIND | MS_RDONLY, None),
+        ):
+            if libc.mount(*arguments):
+                raise OSError(ctypes.get_errno(), "mount", str(folder))
+
+    return shut
 
 
 def enter(mounts: Path) -> None:

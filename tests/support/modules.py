@@ -17,11 +17,14 @@ from ansible.module_utils.testing import patch_module_args
 Answer = dict[str, Any]
 
 
-def run_module(name: str, arguments: Mapping[str, Any], *, check: bool = False) -> Answer:
-    """Run one module on this machine with diff on and return what it answered."""
+def run_module(
+    name: str, arguments: Mapping[str, Any], *, check: bool = False, before: Callable[[], None] = lambda: None
+) -> Answer:
+    """Run one module on this machine with diff on and return what it answered; before is called first in its process."""
     module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
 
     def main() -> None:
+        before()
         with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
             module.main()
 

@@ -224,10 +224,10 @@ def test_addresses_may_be_written_in_any_case() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"operator": "0x12"}, "0x12 is not an address; correct that of the operator"),
+        ({"operator": "0x12"}, "the operator '0x12' is not an address"),
         ({"meter": "0x" + "00" * 20}, "0x0+ is nobody's address; correct that of the meter"),
-        ({"agreement_factory": "it"}, "it is not an address; correct that of the agreement factory"),
-        ({"actors": [row(address="pv")]}, "pv is not an address; correct that of pv"),
+        ({"agreement_factory": "it"}, "the agreement factory 'it' is not an address"),
+        ({"actors": [row(address="pv")]}, "pv 'pv' is not an address"),
         ({"actors": [row(deposit_wei=2**96)]}, f"pv cannot have a deposit of {2**96} wei; give it 0 to {2**96 - 1}"),
         ({"actors": [row(deposit_wei=-1)]}, "pv cannot have a deposit of -1 wei"),
     ],

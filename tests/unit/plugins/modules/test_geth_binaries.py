@@ -190,7 +190,7 @@ def test_a_program_that_does_not_build_leaves_nothing(tmp_path: Path) -> None:
     arguments = {"cache_dir": str(tmp_path / "cache"), "arch": "amd64", "programs": ["puppeth"]}
     answer = run_module("geth_binaries", arguments)
     assert "puppeth v1.13.15 cannot be built" in answer["msg"]
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
+    assert not (tmp_path / "cache").exists()
 
 
 def test_builders_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_check_mode_and_what_geth_holds_afterwards(
 def test_drift_is_refused_and_named(tmp_path: Path, wanted: dict[str, Any], field: str, value: Any, says: str) -> None:
     run_module("geth_init", wanted)
     other = wanted | {"genesis": other_genesis(field, value)}
-    assert_refused("geth_init", other, tmp_path, "another genesis", says, "Nothing was changed")
+    assert_refused("geth_init", other, tmp_path, "another genesis", says, "nothing was changed")
 
 
 def test_a_running_node_is_asked(tmp_path: Path, geth: Path, wanted: dict[str, Any], genesis_hash: str) -> None:
