@@ -72,7 +72,6 @@ def test_a_node_that_was_just_started_is_waited_for(chain: Chain) -> None:
     [
         ("http://127.0.0.1:1", 0, 0),
         ("http://127.0.0.1:1", 5, 5),
-        ("127.0.0.1:1", 5, 0),  # no URL, which waiting does not mend
     ],
 )
 def test_no_node_is_said_in_a_sentence(url: str, timeout_s: float, over_s: float) -> None:
