@@ -12,6 +12,7 @@ from environment import CHECKOUT, VENV
 PLACE = CHECKOUT / "build/sanity"
 COLLECTION = PLACE / "ansible_collections/smartenergy/clique"
 HOME = PLACE / "home"
+PYTHON = ".".join(map(str, sys.version_info[:2]))
 # ansible-test would fetch the first pip of its environments from a host of its own; Python has one in it.
 FIRST_PIP = HOME / ".ansible/test/cache/get_pip_24_2.py"
 
@@ -25,6 +26,8 @@ def copy_collection() -> None:
         if (source := CHECKOUT / name).exists():
             (target := COLLECTION / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
+    # Otherwise ansible-test asks the checkout's git, to which all of build/ is unknown.
+    subprocess.run(["git", "init", "--quiet", COLLECTION], check=True)
 
 
 def main() -> None:
@@ -33,9 +36,9 @@ def main() -> None:
     FIRST_PIP.write_text("import ensurepip\nensurepip.bootstrap(default_pip=True)\n")
     sys.exit(
         subprocess.call(
-            [VENV / "bin/ansible-test", "sanity", "--python", "default", "--color", "no", *sys.argv[1:]],
+            [VENV / "bin/ansible-test", "sanity", "--python", PYTHON, "--color", "no", *sys.argv[1:]],
             cwd=COLLECTION,
-            env={**os.environ, "HOME": str(HOME)},
+            env={**os.environ, "HOME": str(HOME), "PIP_QUIET": "1"},
         )
     )
 
