@@ -12,16 +12,17 @@ options:
   ipc:
     description:
       - Path of the node's Unix socket, on the host where the module runs.
-      - Either this or O(url). Where C(module_defaults) sets the other one, set that to V(omit) in the task.
+      - Either this or O(rpc_url). Where C(module_defaults) sets the other one, set that to V(omit) in the task.
     type: path
-  url:
+  rpc_url:
     description:
-      - URL of the node's HTTP interface, with C(http://) or C(https://).
+      - URL of the node's JSON-RPC interface, with C(http://) or C(https://).
       - What this interface does not offer (C(clique), C(net), C(admin)) is not asked, or null in a result.
     type: str
 attributes:
   action_group:
-    description: Use C(group/smartenergy.clique.clique) in C(module_defaults) to say once which node to ask, and how long to wait.
+    description:
+      - Use C(group/smartenergy.clique.clique) in C(module_defaults) to say once which node to ask, and how long to wait.
     support: full
     membership:
       - smartenergy.clique.clique

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,23 @@ from typing import TypeVar
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._node import is_url
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-from eth_typing import HexStr
-from requests.exceptions import RequestException
-from web3 import HTTPProvider, IPCProvider, Web3
-from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import TxReceipt
+
+MISSING: str | None = None
+"""Why web3 cannot be imported, for the module to tell; what needs it can be imported without."""
+try:
+    from eth_account import Account
+    from eth_account.signers.local import LocalAccount
+    from eth_typing import HexStr
+    from requests.exceptions import RequestException
+    from web3 import HTTPProvider, IPCProvider, Web3
+    from web3.exceptions import TransactionNotFound, Web3Exception
+    from web3.middleware import ExtraDataToPOAMiddleware
+    from web3.types import TxReceipt
+except ImportError:
+    MISSING = traceback.format_exc()
 
 __all__ = [
+    "MISSING",
     "Call",
     "ChainError",
     "NodeUnreachableError",
@@ -94,9 +102,7 @@ def relying_on(place: str) -> Iterator[None]:
     except (RequestException, ConnectionError) as error:
         raise ChainError(f"the node at {place} stopped answering: {_in_words(error)}; run this again") from error
     except Web3Exception as error:
-        raise ChainError(
-            f"the node at {place} refuses: {_in_words(error)}; see its log, and run this again"
-        ) from error
+        raise ChainError(f"the node at {place} refuses: {_in_words(error)}; see its log, and run this again") from error
 
 
 def _in_words(error: Exception) -> str:

@@ -86,18 +86,11 @@ remarks:
   returned: success
 """
 
-import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_compile as backend
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-
-try:
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_compile as backend
-except ImportError:
-    MISSING: str | None = traceback.format_exc()
-else:
-    MISSING = None
 
 
 def main() -> None:
@@ -113,8 +106,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if MISSING:
-        module.fail_json(msg=missing_required_lib("py-solc-x"), exception=MISSING)
+    if backend.MISSING:
+        module.fail_json(msg=missing_required_lib("py-solc-x"), exception=backend.MISSING)
     given = module.params
     directory = Path(given["artifacts"])
     settings = backend.Settings(given["evm_version"], given["optimizer_runs"], given["via_ir"])

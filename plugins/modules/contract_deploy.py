@@ -72,7 +72,7 @@ attributes:
 EXAMPLES = r"""
 - name: Deploy the market
   smartenergy.clique.contract_deploy:
-    url: http://127.0.0.1:30400
+    rpc_url: http://127.0.0.1:30400
     artifact_file: /opt/contracts/EnergyMarket.json
     arguments:
       - "{{ admin_address }}"
@@ -115,21 +115,14 @@ message:
 
 import json
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
+from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy as backend
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._node import EITHER, NODE_OPTIONS, place_of
-
-try:
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy as backend
-except ImportError:
-    MISSING: str | None = traceback.format_exc()
-else:
-    MISSING = None
 
 UNKNOWN = dict.fromkeys(["address", "chain_id", "block", "transaction", "record_file", "artifact_file"])
 
@@ -212,8 +205,8 @@ def main() -> None:
         required_one_of=[EITHER, ("artifact", "artifact_file")],
         supports_check_mode=True,
     )
-    if MISSING:
-        module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
+    if _chain.MISSING:
+        module.fail_json(msg=missing_required_lib("web3"), exception=_chain.MISSING)
     try:
         with _chain.relying_on(place_of(module.params)):
             result = run(module.params, check_mode=module.check_mode)

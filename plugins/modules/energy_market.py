@@ -109,7 +109,7 @@ attributes:
 EXAMPLES = r"""
 - name: Let a household and a solar roof trade
   smartenergy.clique.energy_market:
-    url: http://127.0.0.1:30400
+    rpc_url: http://127.0.0.1:30400
     address: "{{ deployed.address }}"
     abi: "{{ (lookup('ansible.builtin.file', 'EnergyMarket.json') | from_json).abi }}"
     keystore: /var/lib/clique/accounts/admin/keystore
@@ -152,22 +152,18 @@ message:
 """
 
 import time
-import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
+from ansible_collections.smartenergy.clique.plugins.module_utils import _energy_market as backend
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._node import EITHER, NODE_OPTIONS, place_of
 
-try:
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _energy_market as backend
+with suppress(ImportError):  # _chain.MISSING has it
     from web3.contract import Contract
-except ImportError:
-    MISSING: str | None = traceback.format_exc()
-else:
-    MISSING = None
 
 
 class _NotYetError(Exception):
@@ -277,8 +273,8 @@ def main() -> None:
         required_one_of=[EITHER],
         supports_check_mode=True,
     )
-    if MISSING:
-        module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
+    if _chain.MISSING:
+        module.fail_json(msg=missing_required_lib("web3"), exception=_chain.MISSING)
     try:
         with _chain.relying_on(place_of(module.params)):
             result, warnings = run(module.params, check_mode=module.check_mode)

@@ -20,7 +20,7 @@ TERMS = [900, "3600", "0x93a80", False]
 @pytest.fixture
 def arguments(chain: Chain, tmp_path: Path) -> dict[str, Any]:
     return {
-        "url": chain.url,
+        "rpc_url": chain.url,
         "artifact": json.loads(ARTIFACT.read_text()),
         "arguments": [chain.admin.address, *TERMS],
         "salt": hex(next(SALTS)),
@@ -76,7 +76,7 @@ def test_the_artifact_may_be_a_file(arguments: dict[str, Any]) -> None:
 
 def test_check_mode_predicts_the_address_without_a_node(arguments: dict[str, Any]) -> None:
     with_node = run_module("contract_deploy", arguments, check=True)
-    absent = {**arguments, "url": "http://127.0.0.1:1", "keystore": "/absent", "password_file": "/absent"}
+    absent = {**arguments, "rpc_url": "http://127.0.0.1:1", "keystore": "/absent", "password_file": "/absent"}
     answer = run_module("contract_deploy", absent, check=True)
     assert answer["address"] == with_node["address"]
     assert answer["changed"] is True
@@ -114,7 +114,7 @@ def test_a_contract_on_another_one_is_foretold_with_it(arguments: dict[str, Any]
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers at http://127.0.0.1:1"]),
+        ({"rpc_url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers at http://127.0.0.1:1"]),
         ({"arguments": []}, ["takes 5 arguments, not 0"]),
         ({"arguments": ["0x12", *TERMS]}, ["EnergyMarket cannot be deployed"]),
         ({"arguments": ["0x" + "00" * 20, *TERMS]}, ["the constructor of EnergyMarket fails"]),
@@ -142,7 +142,7 @@ def test_the_genesis_has_the_proxy_that_is_used() -> None:
 
 def test_a_node_that_was_just_started_is_waited_for(chain: Chain, arguments: dict[str, Any]) -> None:
     with unsteady(chain, lambda number: number > 3) as url:
-        answer = run_module("contract_deploy", {**arguments, "url": url})
+        answer = run_module("contract_deploy", {**arguments, "rpc_url": url})
     assert answer["block"] is not None, answer
 
 
@@ -152,4 +152,4 @@ def test_a_node_that_stops_answering_ends_in_a_sentence(
 ) -> None:
     with unsteady(chain, lambda number: number <= answers) as url:
         words = [f"the node at {url} stopped answering: ", "; run this again"]
-        assert_refused("contract_deploy", {**arguments, "url": url}, tmp_path, *words)
+        assert_refused("contract_deploy", {**arguments, "rpc_url": url}, tmp_path, *words)

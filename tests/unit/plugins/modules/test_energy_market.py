@@ -26,7 +26,7 @@ def set_up(chain: Chain, market: Contract | None = None) -> dict[str, Any]:
     return {
         "keystore": str(chain.keystore),
         "password_file": str(chain.password_file),
-        "url": chain.url,
+        "rpc_url": chain.url,
         "address": market.address,
         "abi": market.abi,
         "operator": Account.create().address,
@@ -127,7 +127,7 @@ def test_an_actor_without_a_name_in_ascii_fits_its_gas(arguments: dict[str, Any]
         ({"operator": None}, "after the addresses"),
         ({"meter": None}, "after the addresses"),
         ({"agreement_factory": "0x" + "12" * 20}, "after the agreement factory is deployed"),
-        ({"url": "http://127.0.0.1:1"}, "after a node answers"),
+        ({"rpc_url": "http://127.0.0.1:1"}, "after a node answers"),
         ({"address": "0x" + "12" * 20}, "after the market is deployed"),
     ],
 )
@@ -143,7 +143,7 @@ def test_check_mode_says_what_has_to_be_there_first(
     ("wrong", "words"),
     [
         ({"address": None}, ["an address is missing"]),
-        ({"url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers"]),
+        ({"rpc_url": "http://127.0.0.1:1", "timeout_s": 0}, ["no Ethereum node answers"]),
         ({"address": "0x" + "12" * 20}, ["no market stands at"]),
         ({"meter": None}, ["an address is missing"]),
         ({"agreement_factory": "0x" + "12" * 20}, ["no agreement factory stands at 0x12"]),
@@ -281,7 +281,7 @@ def test_only_the_admin_sets_it_up(chain: Chain, untouched: dict[str, Any], tmp_
 
 def test_a_node_that_was_just_started_is_waited_for(chain: Chain, untouched: dict[str, Any]) -> None:
     with unsteady(chain, lambda number: number > 3) as url:
-        answer = run_module("energy_market", {**untouched, "actors": [], "operator_gas_wei": 10**30, "url": url})
+        answer = run_module("energy_market", {**untouched, "actors": [], "operator_gas_wei": 10**30, "rpc_url": url})
     assert "and needs" in answer["msg"]
 
 
@@ -291,4 +291,4 @@ def test_a_node_that_stops_answering_ends_in_a_sentence(
 ) -> None:
     with unsteady(chain, lambda number: number <= answers) as url:
         words = [f"the node at {url} stopped answering: ", "; run this again"]
-        assert_refused("energy_market", {**untouched, "url": url}, tmp_path, *words)
+        assert_refused("energy_market", {**untouched, "rpc_url": url}, tmp_path, *words)
