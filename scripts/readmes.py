@@ -33,13 +33,9 @@ def default(option: Mapping[str, Any]) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return (
-        f"`{text}`".replace("|", r"\|")
-        if 0 < len(text) <= LONGEST_DEFAULT
-        else "[long](defaults/main.yml)"
-        if text
-        else '`""`'
-    )
+    if len(text) > LONGEST_DEFAULT:
+        return "[long](defaults/main.yml)"
+    return f"`{text}`".replace("|", r"\|") if text else '`""`'
 
 
 def row(name: str, option: Mapping[str, Any]) -> str:

@@ -37,7 +37,17 @@ HEADLINE = re.compile(r"^(Running|WARNING|ERROR|FATAL|See documentation|>>>|[a-z
 
 def copy_collection() -> None:
     """Put what git tracks, and what it would, where ansible-test wants a collection to be."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *CONTENT, BESIDE]
+    listed = [
+        "git",
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "--",
+        *CONTENT,
+        BESIDE,
+    ]
     names = subprocess.run(listed, cwd=CHECKOUT, check=True, capture_output=True, text=True).stdout.split("\0")
     shutil.rmtree(PLACE / "ansible_collections", ignore_errors=True)
     for name in filter(None, names):

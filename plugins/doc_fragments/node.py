@@ -22,7 +22,7 @@ options:
 attributes:
   action_group:
     description:
-      - Use C(group/smartenergy.clique.clique) in C(module_defaults) to say once which node to ask, and how long to wait.
+      - Use C(group/smartenergy.clique.clique) in C(module_defaults) to say once which node to ask.
     support: full
     membership:
       - smartenergy.clique.clique
