@@ -82,7 +82,7 @@ def main() -> None:
             if not check:
                 readme.write_text(after)
     if check and stale:
-        sys.exit(f"smartenergy: the README of {', '.join(stale)} is not what the specs say; run scripts/readmes.py")
+        sys.exit(f"smartenergy: the README of {', '.join(stale)} is not what the specs say; run `make readmes`")
 
 
 if __name__ == "__main__":
