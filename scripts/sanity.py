@@ -63,7 +63,7 @@ def main() -> None:
     copy_collection()
     FIRST_PIP.parent.mkdir(parents=True, exist_ok=True)
     FIRST_PIP.write_text("import ensurepip\nensurepip.bootstrap(default_pip=True)\n")
-    command = [VENV / "bin/ansible-test", "sanity", "--python", PYTHON, "--color", "no", *sys.argv[1:]]
+    command = [str(VENV / "bin/ansible-test"), "sanity", "--python", PYTHON, "--color", "no", *sys.argv[1:]]
     with subprocess.Popen(
         command,
         cwd=COLLECTION,
