@@ -8,5 +8,6 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# This process and its forks are measured; every program that they start would start later for it.
-os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+# A worker and its forks are measured; every program that they start would start later for it.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
