@@ -6,7 +6,7 @@ KILLS ?= 500
 DEMO := $(PYTHON) scripts/demo.py
 RUN := .venv/bin/python
 
-.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth soak bench contracts lock build environment
+.PHONY: help demo demo-status demo-down demo-clean test test-fast test-geth soak bench contracts readmes lock build environment
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ contracts: environment ## compile contracts/src into contracts/artifacts
 
 build: environment ## the collection's tarball, into build/
 	@.venv/bin/ansible-galaxy collection build --force --output-path build
+
+readmes: environment ## write into each role's README.md what its argument specs say
+	@$(RUN) scripts/readmes.py
 
 lock: environment ## renew the pins of requirements*.txt from pyproject.toml
 	@$(RUN) scripts/lock.py

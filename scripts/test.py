@@ -32,8 +32,16 @@ PHASES = {
         ["mypy", "-p", PLUGINS, "-p", "energy_bridge"],
         ["mypy", "scripts", "tests", "molecule/default/verify", "contracts/test", BRIDGE_TESTS],
         ["ansible-lint", "--offline", "--strict"],
+        ["python", "scripts/readmes.py", "--check"],
+        ["antsibull-changelog", "lint"],
+        ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", "."],
+        ["python", "scripts/sanity.py"],
     ],
-    "unit": [["pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS]],
+    "unit": [
+        ["coverage", "erase"],
+        ["coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS],
+        ["python", "scripts/branches.py"],
+    ],
     "contracts": [
         ["python", "scripts/contracts.py", "--check"],
         ["pytest", "-n", "2", "--dist", "worksteal", "contracts/test"],

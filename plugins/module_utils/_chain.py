@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +11,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._node import is_url
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
-from eth_typing import HexStr
-from requests.exceptions import RequestException
-from web3 import HTTPProvider, Web3
-from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import TxReceipt
+
+MISSING: str | None = None
+"""Why web3 cannot be imported, for the module to tell; what needs it can be imported without."""
+try:
+    from eth_account import Account
+    from eth_account.signers.local import LocalAccount
+    from eth_typing import HexStr
+    from requests.exceptions import RequestException
+    from web3 import HTTPProvider, IPCProvider, Web3
+    from web3.exceptions import TransactionNotFound, Web3Exception
+    from web3.middleware import ExtraDataToPOAMiddleware
+    from web3.types import TxReceipt
+except ImportError:
+    MISSING = traceback.format_exc()
 
 __all__ = [
+    "MISSING",
     "Call",
     "ChainError",
     "NodeUnreachableError",
@@ -58,21 +67,26 @@ class Call:
     value_wei: int = 0
 
 
-def connect(rpc_url: str, *, timeout_s: float, clock: Clock) -> Web3:
+def connect(place: str, *, timeout_s: float, clock: Clock) -> Web3:
     """Connect to a node of a Clique chain, whose blocks have more extra data than Ethereum's.
 
+    The place is its URL or the path of its Unix socket.
     One that was just started is asked again for timeout_s; raises NodeUnreachableError when that is over.
     """
-    web3 = Web3(HTTPProvider(rpc_url, {"timeout": REQUEST_TIMEOUT_S}, exception_retry_configuration=None))
+    web3 = Web3(
+        HTTPProvider(place, {"timeout": REQUEST_TIMEOUT_S}, exception_retry_configuration=None)
+        if is_url(place)
+        else IPCProvider(place, timeout=REQUEST_TIMEOUT_S)
+    )
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    silent = f"no Ethereum node answers at {rpc_url}; start it, or correct the URL"
+    silent = f"no Ethereum node answers at {place}; start it, or correct the {'URL' if is_url(place) else 'path'}"
 
     def answers() -> bool:
         try:
             return web3.eth.chain_id >= 0
-        except ValueError as error:  # no URL, or something else than JSON: waiting does not mend it
+        except ValueError as error:  # something else than JSON: waiting does not mend it
             raise NodeUnreachableError(silent) from error
-        except (RequestException, Web3Exception):
+        except (OSError, Web3Exception):
             return False
 
     if not wait_until(answers, timeout_s=timeout_s, clock=clock, poll_s=POLL_S):
@@ -81,16 +95,14 @@ def connect(rpc_url: str, *, timeout_s: float, clock: Clock) -> Web3:
 
 
 @contextmanager
-def relying_on(rpc_url: str) -> Iterator[None]:
+def relying_on(place: str) -> Iterator[None]:
     """Turn what a node does amiss while a module uses it into one sentence, a ChainError."""
     try:
         yield
-    except RequestException as error:
-        raise ChainError(f"the node at {rpc_url} stopped answering: {_in_words(error)}; run this again") from error
+    except (RequestException, ConnectionError) as error:
+        raise ChainError(f"the node at {place} stopped answering: {_in_words(error)}; run this again") from error
     except Web3Exception as error:
-        raise ChainError(
-            f"the node at {rpc_url} refuses: {_in_words(error)}; see its log, and run this again"
-        ) from error
+        raise ChainError(f"the node at {place} refuses: {_in_words(error)}; see its log, and run this again") from error
 
 
 def _in_words(error: Exception) -> str:

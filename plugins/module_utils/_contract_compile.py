@@ -7,17 +7,24 @@ import json
 import re
 import shutil
 import subprocess
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import solcx
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
-from solcx.exceptions import SolcError
 
-__all__ = ["Artifacts", "Compilation", "CompileError", "Settings", "compile_sources", "differences", "write"]
+MISSING: str | None = None
+"""Why py-solc-x cannot be imported, for the module to tell."""
+try:
+    import solcx
+    from solcx.exceptions import SolcError
+except ImportError:
+    MISSING = traceback.format_exc()
+
+__all__ = ["MISSING", "Artifacts", "Compilation", "CompileError", "Settings", "compile_sources", "differences", "write"]
 
 Artifacts = Mapping[str, str]
 """The text of an artefact by the name of its file."""

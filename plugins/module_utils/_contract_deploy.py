@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,21 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._chain import (
     wait_until_idle,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock
-from eth_abi.exceptions import EncodingError
-from eth_account.signers.local import LocalAccount
-from eth_typing import BlockNumber, HexStr
-from web3 import Web3
-from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.types import TxParams
+
+with suppress(ImportError):  # _chain.MISSING has it
+    from eth_abi.exceptions import EncodingError
+    from eth_account.signers.local import LocalAccount
+    from eth_typing import BlockNumber, HexStr
+    from web3 import Web3
+    from web3.exceptions import TransactionNotFound, Web3Exception
+    from web3.types import TxParams
 
 __all__ = ["PROXY", "Deployment", "DeploymentError", "Plan", "deploy", "look", "plan", "read", "texts", "write"]
 
-PROXY = Web3.to_checksum_address("0x4e59b44847b379578588920cA78FbF26c0B4956C")
+PROXY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 """The well-known deployment proxy: it creates what it is sent, salt first, with CREATE2."""
 
 SALT_BYTES = 32
@@ -116,7 +119,7 @@ def deploy(web3: Web3, planned: Plan, account: LocalAccount, *, timeout_s: float
     wait_until_idle(web3, account.address, timeout_s=timeout_s, clock=clock)
     if (standing := look(web3, planned, None)) is not None:
         return standing
-    if not web3.eth.get_code(PROXY):
+    if not web3.eth.get_code(Web3.to_checksum_address(PROXY)):
         raise DeploymentError(f"the deployment proxy {PROXY} is not on this chain; its genesis has to have it")
     data = planned.salt + planned.init_code
     attempt: TxParams = {"from": account.address, "to": PROXY, "data": data}

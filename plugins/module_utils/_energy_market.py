@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._chain import Call
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
-from eth_typing import ChecksumAddress
-from web3 import Web3
-from web3.contract import Contract
-from web3.contract.contract import ContractFunction
-from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception, Web3RPCError
+
+with suppress(ImportError):  # _chain.MISSING has it
+    from eth_typing import ChecksumAddress
+    from web3 import Web3
+    from web3.contract import Contract
+    from web3.contract.contract import ContractFunction
+    from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception, Web3RPCError
 
 __all__ = [
     "KINDS",
@@ -42,7 +45,7 @@ KINDS = ("Load", "PV", "CHP", "Battery", "Grid")
 LARGEST_WEI = 2**96 - 1
 """What the market can hold, for all accounts together."""
 
-NOBODY = Web3.to_checksum_address("0x" + "00" * 20)
+NOBODY = "0x" + "00" * 20
 
 # Upper bounds, measured and rounded up; what is not used costs nothing.
 GAS_TRANSFER = 21_000
@@ -218,7 +221,7 @@ def observe(market: Contract, admin: str, wanted: Wanted, *, from_block: int) ->
         ],
     )
     registered = _ask(web3, [functions.actorAt(place) for place in range(count)])
-    balances = _ask(web3, [functions.spendableWei(account) for account, _, _ in registered])
+    balances = _ask(web3, [functions.spendableWei(account) for account, _kind, _name in registered])
     rotations = [] if allowed else events.OperatorRotated().get_logs(from_block=from_block)
     return State(
         tuple(

@@ -56,16 +56,16 @@ _TABLE = (
 table inet {table}
 delete table inet {table}
 table inet {table} {{
-	chain input {{
-		type filter hook input priority filter; policy drop;
-		iifname "lo" accept
-		ct state established,related accept
-		ct state invalid drop
-		meta l4proto {{ 1, 58 }} accept comment "ICMP, ICMPv6"
-		udp sport 67 udp dport 68 accept comment "DHCP"
-		ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept comment "DHCPv6"
+    chain input {{
+        type filter hook input priority filter; policy drop;
+        iifname "lo" accept
+        ct state established,related accept
+        ct state invalid drop
+        meta l4proto {{ 1, 58 }} accept comment "ICMP, ICMPv6"
+        udp sport 67 udp dport 68 accept comment "DHCP"
+        ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept comment "DHCPv6"
 {rules}
-	}}
+    }}
 }}
 """
 )
@@ -113,7 +113,7 @@ def _plain(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
 
 def render(rules: Sequence[Rule]) -> str:
     """Return the file that nft reads: it replaces the table as a whole, and touches no other one."""
-    lines = [f"\t\t{line}" for rule in rules for line in rule.lines()]
+    lines = [f"        {line}" for rule in rules for line in rule.lines()]
     return _TABLE.format(table=TABLE, rules="\n".join(lines))
 
 

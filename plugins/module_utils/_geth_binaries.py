@@ -12,13 +12,13 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, cast
 
+from ansible.module_utils.urls import open_url
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
 
@@ -104,7 +104,7 @@ class Binaries:
     files: tuple[tuple[str, Checked], ...]
 
 
-Source = GoModule | GitCommit | Archive | Binaries
+Source: TypeAlias = "GoModule | GitCommit | Archive | Binaries"
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,9 @@ def find_go(path: str | None, environ: Mapping[str, str]) -> Go:
     release = run.stdout.strip()
     match = re.match(r"(?:devel )?go(\d+)\.(\d+)", release)
     if run.returncode != 0 or match is None:
-        raise NoGoError(f"{found} does not tell its version ({(run.stderr or release).strip() or 'it says nothing'}): {way_out}")
+        raise NoGoError(
+            f"{found} does not tell its version ({(run.stderr or release).strip() or 'it says nothing'}): {way_out}"
+        )
     version = int(match[1]), int(match[2])
     if version < OLDEST_GO:
         raise NoGoError(f"geth has to be built and {found} is {release}: {way_out}")
@@ -307,7 +309,7 @@ def download(file: Checked, target: Path) -> None:
     if not url.startswith(("https://", "http://", "file://")):
         raise CliqueError(f"{file.url} is neither a path nor a URL that begins with https, http or file")
     try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, target.open("wb") as copy:  # noqa: S310
+        with open_url(url, timeout=DOWNLOAD_TIMEOUT_S) as answer, target.open("wb") as copy:
             shutil.copyfileobj(answer, copy)
     except OSError as error:
         cause = getattr(error, "reason", error)
@@ -373,7 +375,7 @@ def have_source(wanted: Wanted, go: Go | None, scratch: Path, environ: Mapping[s
 def writable_copy(source: Path, target: Path) -> Path:
     """Copy a folder of Go's module cache, where nothing may be written."""
     shutil.copytree(source, target, copy_function=shutil.copyfile)
-    for folder, _, _ in os.walk(target):
+    for folder, _folders, _files in os.walk(target):
         Path(folder).chmod(0o755)
     return target
 
@@ -415,9 +417,8 @@ def have_published_source(wanted: Wanted, go: Go | None, scratch: Path, environ:
     if isinstance(source, Binaries):
         for program, file in source.files:
             download(file, scratch / program)
-        return scratch, " ".join(file.url for _, file in source.files)
-    assert go  # noqa: S101  what is built needs one
-    folder, module_sum = fetch(go, wanted.version, environ)
+        return scratch, " ".join(file.url for _name, file in source.files)
+    folder, module_sum = fetch(cast(Go, go), wanted.version, environ)
     return folder, f"{MODULE}@v{wanted.version} {module_sum}"
 
 

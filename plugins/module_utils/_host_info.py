@@ -75,7 +75,7 @@ def _has_stock_password() -> bool:
         return False
     library.crypt.restype = ctypes.c_char_p
     for line in lines:
-        user, hashed, *_ = line.split(":")
+        user, hashed, *_ages = line.split(":")
         if user == _STOCK_USER and hashed.startswith("$"):
             with contextlib.suppress(ValueError):
                 return bool(library.crypt(_STOCK_PASSWORD, hashed.encode()) == hashed.encode())

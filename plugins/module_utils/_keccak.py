@@ -24,7 +24,7 @@ _ADDRESS = re.compile(r"(0x)?[0-9a-fA-F]{40}")
 def _round_constants() -> tuple[int, ...]:
     """One bit of the degree-8 LFSR x⁸ + x⁶ + x⁵ + x⁴ + 1 for each of the positions 2ʲ - 1 of each round."""
     register, constants = 1, []
-    for _ in range(_ROUNDS):
+    for _round in range(_ROUNDS):
         constant = 0
         for j in range(7):
             constant |= (register & 1) << ((1 << j) - 1)

@@ -60,7 +60,7 @@ def environment_of(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     pairs = (entry.partition("=") for entry in raw.decode(errors="surrogateescape").split("\0"))
-    return {key: value for key, _, value in pairs if key}
+    return {key: value for key, _equals, value in pairs if key}
 
 
 def parent_of(pid: int) -> int:
@@ -148,7 +148,7 @@ def _held(wanted: list[Port]) -> Iterator[tuple[int, Port | None]]:
                 fields = line.split()
                 if fields[3] not in (_LISTENS, _UNCONNECTED):
                     continue
-                address, _, port = fields[1].partition(":")
+                address, _colon, port = fields[1].partition(":")
                 held = Port(int(port, 16), protocol, _address(address))
                 yield int(fields[9]), next((one for one in wanted if _collide(one, held)), None)
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
+from ansible_collections.smartenergy.clique.plugins.module_utils._node import is_url
 
 __all__ = ["Call", "NodeRefusesError", "NodeSilentError", "Rpc"]
 
@@ -65,7 +66,7 @@ class Rpc:
         ]
         message = json.dumps(requests).encode() + b"\n"
         try:
-            answer = self._ipc(message) if self.place.startswith("/") else self._over_http(message)
+            answer = self._over_http(message) if is_url(self.place) else self._ipc(message)
         except OSError as error:
             raise NodeSilentError(f"no node answers at {self.place}: {reason(error)}") from error
         except http.client.HTTPException as error:

@@ -17,6 +17,8 @@ description:
   - Changed rules are tried out first (RV(pending)). Unless the module is called again with O(keep) within O(try_s)
     seconds, the host goes back to the rules that it had. Make that call over a new connection; one that is open proves
     nothing.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   rules:
     description: What is let in.
@@ -57,10 +59,9 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode.
   diff_mode:
     support: full
-    description: Shows the rules and the unit.
+    details: Shows the rules and the unit.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

@@ -18,6 +18,8 @@ description:
   - Forks are on up to London, from the first block on; what came later does not work with Clique.
   - What makes no Clique network is refused, each fault by its name. A period of 0 is warned about, as is a timestamp
     more than an hour ahead.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   path:
     description: The genesis file. Its folder is made where it is missing.
@@ -115,10 +117,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode. While a signer's address is null, what depends on it is null, too.
+    details: While a signer's address is null, what depends on it is null, too.
   diff_mode:
     support: full
-    description: Shows the file before and after.
+    details: Shows the file before and after.
 requirements:
   - rlp
   - trie

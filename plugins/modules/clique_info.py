@@ -10,21 +10,17 @@ DOCUMENTATION = r"""
 module: clique_info
 short_description: Facts about a Clique chain as one node sees it
 version_added: "0.1.0"
-author: The smartenergy.clique authors (@smartenergy)
+author:
+  - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Asks a running node for its head, genesis, chain config, signers, peers and votes, and who sealed how many of the
     last blocks.
   - Can wait until conditions hold, and fails with evidence when they do not in time.
   - Needs nothing but Python's standard library. Changes nothing.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
+  - smartenergy.clique.node
 options:
-  ipc:
-    description: Path of the node's Unix socket.
-    type: path
-  url:
-    description:
-      - URL of the node's HTTP interface, instead of O(ipc).
-      - What this interface does not offer (C(clique), C(net), C(admin)) is null in the result.
-    type: str
   signers_window:
     description: How many of the last blocks to look at for sealers. By default twice the number of signers.
     type: int
@@ -64,10 +60,10 @@ options:
     type: path
 attributes:
   check_mode:
-    description: Changes nothing, so check mode shows the same, without waiting.
+    details: Changes nothing, so check mode shows the same, without waiting.
     support: full
   diff_mode:
-    description: There is no difference to show.
+    details: There is no difference to show.
     support: none
 """
 
@@ -152,6 +148,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._clique_info im
     wanted_from,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._node import EITHER, NODE_OPTIONS, place_of
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
 
 PATIENCE_S = 10  # with a node that takes a question and does not answer
@@ -161,8 +158,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "ipc": {"type": "path"},
-            "url": {"type": "str"},
+            **NODE_OPTIONS,
             "signers_window": {"type": "int"},
             "wait_for": {
                 "type": "dict",
@@ -178,12 +174,12 @@ def main() -> None:
             "timeout_s": {"type": "float", "default": 60},
             "log_file": {"type": "path"},
         },
-        mutually_exclusive=[("ipc", "url")],
-        required_one_of=[("ipc", "url")],
+        mutually_exclusive=[EITHER],
+        required_one_of=[EITHER],
         supports_check_mode=True,
     )
     given = module.params
-    rpc = Rpc(given["ipc"] or given["url"], timeout_s=min(PATIENCE_S, given["timeout_s"]))
+    rpc = Rpc(place_of(given), timeout_s=min(PATIENCE_S, given["timeout_s"]))
 
     def look_at(since: int | None) -> View:
         return look(rpc, window=given["signers_window"], since=since)

@@ -16,6 +16,8 @@ description:
   - Hosts that are named are added or brought up to date; hosts on record that are not named stay.
   - The module fails, and writes nothing, where the record is of a network with another genesis, where a host has
     another node key or address than the one on record, and where two hosts have the same key, address or endpoint.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   path:
     description: The record, a JSON file. Its folder is made where it is missing.
@@ -54,10 +56,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode. While a key or the genesis is null, the record after the change is null, too.
+    details: While a key or the genesis is null, the record after the change is null, too.
   diff_mode:
     support: full
-    description: Shows the file before and after.
+    details: Shows the file before and after.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

@@ -12,6 +12,8 @@ short_description: Say what stands in the way of a node on this machine
 version_added: "0.1.0"
 description:
   - Looks at ports, paths and Python, changes nothing, and fails with a sentence for each thing that is in the way.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   directory:
     description: The node's directory, which need not exist. It has to leave room for the paths of sockets.
@@ -65,10 +67,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Changes nothing in any mode.
+    details: Changes nothing in any mode.
   diff_mode:
     support: N/A
-    description: Changes nothing.
+    details: Changes nothing.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

@@ -15,6 +15,8 @@ description:
   - The running process carries the digest of the definition that it was started with in its own environment, so a run
     that is cut off at any point is finished by the next one, and no other process is ever touched.
   - A process that ends is started again, for ever and with the same definition.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   name:
     description: Name of the service, unique in its O(directory).
@@ -113,12 +115,12 @@ options:
 attributes:
   check_mode:
     support: full
-    description:
-      - Can run in check mode, where nothing has to be there yet. The pid of a process that would be started is null,
+    details:
+      - Nothing has to be there yet. The pid of a process that would be started is null,
         and so is a digest where a watched file is missing.
   diff_mode:
     support: full
-    description: Shows the state, the digest of the running process and the files that its manager reads.
+    details: Shows the state, the digest of the running process and the files that its manager reads.
 requirements:
   - supervisor 4.2 or newer on the node, or systemd 247 or newer as its first process, where something has to be started
 notes:

@@ -10,13 +10,16 @@ DOCUMENTATION = r"""
 module: contract_compile
 short_description: Compile Solidity sources to artefacts
 version_added: "0.1.0"
-author: The smartenergy.clique authors (@smartenergy)
+author:
+  - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Compiles Solidity sources through py-solc-x.
   - Writes one Truffle-style JSON artefact for each contract that can be deployed.
   - The code is reproducible. The same sources, compiler version and settings give the same bytes on every machine.
 requirements:
   - py-solc-x
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   sources:
     description:
@@ -48,10 +51,10 @@ options:
     default: false
 attributes:
   check_mode:
-    description: Compiles and compares, and writes nothing.
+    details: Compiles and compares, and writes nothing.
     support: full
   diff_mode:
-    description: Shows the text of each artefact that changes.
+    details: Shows the text of each artefact that changes.
     support: full
 """
 
@@ -83,18 +86,11 @@ remarks:
   returned: success
 """
 
-import traceback
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_compile as backend
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
-
-try:
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_compile as backend
-except ImportError:
-    MISSING: str | None = traceback.format_exc()
-else:
-    MISSING = None
 
 
 def main() -> None:
@@ -110,8 +106,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if MISSING:
-        module.fail_json(msg=missing_required_lib("py-solc-x"), exception=MISSING)
+    if backend.MISSING:
+        module.fail_json(msg=missing_required_lib("py-solc-x"), exception=backend.MISSING)
     given = module.params
     directory = Path(given["artifacts"])
     settings = backend.Settings(given["evm_version"], given["optimizer_runs"], given["via_ir"])

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: contract_deploy
 short_description: Make sure that a contract stands on a chain
 version_added: "0.1.0"
-author: The smartenergy.clique authors (@smartenergy)
+author:
+  - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Deploys a contract by CREATE2 through the well-known deployment proxy, which has to be on the chain,
     as M(smartenergy.clique.clique_genesis) puts it there.
@@ -18,11 +19,10 @@ description:
   - Sending waits until the chain is at block 2. Earlier, sealers may drop transactions.
 requirements:
   - web3
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
+  - smartenergy.clique.node
 options:
-  rpc_url:
-    description: URL of a node's JSON-RPC interface.
-    type: str
-    required: true
   artifact:
     description: The artefact of the contract; V(abi) and V(bytecode) are used. Either this or O(artifact_file).
     type: dict
@@ -62,10 +62,10 @@ options:
     default: 120
 attributes:
   check_mode:
-    description: Predicts the address, also when no node answers yet. Block and transaction are null then.
+    details: Predicts the address, also when no node answers yet. Block and transaction are null then.
     support: full
   diff_mode:
-    description: Shows whether the contract stands and is recorded.
+    details: Shows whether the contract stands and is recorded.
     support: full
 """
 
@@ -115,20 +115,14 @@ message:
 
 import json
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
+from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy as backend
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason, sentence
-
-try:
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _contract_deploy as backend
-except ImportError:
-    MISSING: str | None = traceback.format_exc()
-else:
-    MISSING = None
+from ansible_collections.smartenergy.clique.plugins.module_utils._node import EITHER, NODE_OPTIONS, place_of
 
 UNKNOWN = dict.fromkeys(["address", "chain_id", "block", "transaction", "record_file", "artifact_file"])
 
@@ -140,13 +134,14 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     if check_mode and None in given["arguments"]:
         message = f"{name} would be deployed after the arguments of its constructor are known"
         return {**UNKNOWN, "changed": True, "message": message, "diff": _diff(None, stands=False, recorded=False)}
+    place = place_of(given)
     planned = backend.plan(name, artifact, given["arguments"], given["salt"])
     try:
-        web3 = _chain.connect(given["rpc_url"], timeout_s=0 if check_mode else given["timeout_s"], clock=time)
+        web3 = _chain.connect(place, timeout_s=0 if check_mode else given["timeout_s"], clock=time)
     except _chain.NodeUnreachableError:
         if not check_mode:
             raise
-        message = f"{name} would be deployed after a node answers at {given['rpc_url']}"
+        message = f"{name} would be deployed after a node answers at {place}"
         diff = _diff(planned.address, stands=False, recorded=False)
         return {**UNKNOWN, "address": planned.address, "changed": True, "message": message, "diff": diff}
 
@@ -195,7 +190,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "rpc_url": {"type": "str", "required": True},
+            **NODE_OPTIONS,
             "artifact": {"type": "dict"},
             "artifact_file": {"type": "path"},
             "name": {"type": "str"},
@@ -206,14 +201,14 @@ def main() -> None:
             "deployments_dir": {"type": "path", "required": True},
             "timeout_s": {"type": "float", "default": 120},
         },
-        mutually_exclusive=[("artifact", "artifact_file")],
-        required_one_of=[("artifact", "artifact_file")],
+        mutually_exclusive=[EITHER, ("artifact", "artifact_file")],
+        required_one_of=[EITHER, ("artifact", "artifact_file")],
         supports_check_mode=True,
     )
-    if MISSING:
-        module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
+    if _chain.MISSING:
+        module.fail_json(msg=missing_required_lib("web3"), exception=_chain.MISSING)
     try:
-        with _chain.relying_on(module.params["rpc_url"]):
+        with _chain.relying_on(place_of(module.params)):
             result = run(module.params, check_mode=module.check_mode)
     except (CliqueError, OSError) as error:
         module.fail_json(msg=sentence(error))

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: energy_market
 short_description: Actors, deposits, operator and meter of an EnergyMarket
 version_added: "0.1.0"
-author: The smartenergy.clique authors (@smartenergy)
+author:
+  - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Registers actors and deposits for them, appoints an operator and a meter and tops up their gas money, and says once
     which contract makes agreements, all from the admin's account.
@@ -20,11 +21,10 @@ description:
   - Warns of actors whose money will soon be gone.
 requirements:
   - web3
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
+  - smartenergy.clique.node
 options:
-  rpc_url:
-    description: URL of a node's JSON-RPC interface.
-    type: str
-    required: true
   address:
     description: The address of the market. In check mode it may be null, when it cannot be known yet.
     type: str
@@ -99,10 +99,10 @@ options:
     default: 120
 attributes:
   check_mode:
-    description: Predicts the state. A market that does not stand yet is taken as empty, and RV(message) says so.
+    details: Predicts the state. A market that does not stand yet is taken as empty, and RV(message) says so.
     support: full
   diff_mode:
-    description: Shows actors, deposits, the operator, the meter and the agreement factory.
+    details: Shows actors, deposits, the operator, the meter and the agreement factory.
     support: full
 """
 
@@ -152,21 +152,18 @@ message:
 """
 
 import time
-import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
+from ansible_collections.smartenergy.clique.plugins.module_utils import _energy_market as backend
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._node import EITHER, NODE_OPTIONS, place_of
 
-try:
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _chain
-    from ansible_collections.smartenergy.clique.plugins.module_utils import _energy_market as backend
+with suppress(ImportError):  # _chain.MISSING has it
     from web3.contract import Contract
-except ImportError:
-    MISSING: str | None = traceback.format_exc()
-else:
-    MISSING = None
 
 
 class _NotYetError(Exception):
@@ -220,12 +217,13 @@ def _wanted(given: dict[str, Any], *, check_mode: bool) -> backend.Wanted:
 
 
 def _find(given: dict[str, Any], *, check_mode: bool) -> Contract:
+    place = place_of(given)
     try:
-        web3 = _chain.connect(given["rpc_url"], timeout_s=0 if check_mode else given["timeout_s"], clock=time)
+        web3 = _chain.connect(place, timeout_s=0 if check_mode else given["timeout_s"], clock=time)
     except _chain.NodeUnreachableError as error:
         if not check_mode:
             raise
-        raise _NotYetError(f"a node answers at {given['rpc_url']}") from error
+        raise _NotYetError(f"a node answers at {place}") from error
     if (market := backend.at(web3, given["address"], given["abi"])) is None:
         if check_mode:
             raise _NotYetError("the market is deployed")
@@ -247,7 +245,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "rpc_url": {"type": "str", "required": True},
+            **NODE_OPTIONS,
             "address": {"type": "str"},
             "abi": {"type": "list", "elements": "dict", "required": True},
             "from_block": {"type": "int", "default": 0},
@@ -271,12 +269,14 @@ def main() -> None:
             "warn_below_slots": {"type": "int", "default": 96},
             "timeout_s": {"type": "float", "default": 120},
         },
+        mutually_exclusive=[EITHER],
+        required_one_of=[EITHER],
         supports_check_mode=True,
     )
-    if MISSING:
-        module.fail_json(msg=missing_required_lib("web3"), exception=MISSING)
+    if _chain.MISSING:
+        module.fail_json(msg=missing_required_lib("web3"), exception=_chain.MISSING)
     try:
-        with _chain.relying_on(module.params["rpc_url"]):
+        with _chain.relying_on(place_of(module.params)):
             result, warnings = run(module.params, check_mode=module.check_mode)
     except (CliqueError, OSError) as error:
         module.fail_json(msg=sentence(error))

@@ -16,6 +16,7 @@ description:
   - A keystore that holds more than one account, or one whose password is gone, is refused.
   - An interrupted run is finished by the next one.
 extends_documentation_fragment:
+  - smartenergy.clique.attributes
   - smartenergy.clique.owner
 options:
   accounts:
@@ -48,10 +49,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode; the address of an account that would be made is null.
+    details: The address of an account that would be made is null.
   diff_mode:
     support: full
-    description: Shows which accounts are there; never a secret.
+    details: Shows which accounts are there; never a secret.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

@@ -20,6 +20,8 @@ description:
     It is built again only where version, architecture, programs, flags or patches differ, or where a program is no
     longer what was built.
   - A newer or older Go does not build again what is there.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   cache_dir:
     description: Folder that holds a folder for each build. It is made where it is missing.
@@ -98,10 +100,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode and tell what would be built; its paths and sums are null until it is.
+    details: Paths and sums are null until it is built.
   diff_mode:
     support: full
-    description: Shows which folder of the cache would be made or made anew.
+    details: Shows which folder of the cache would be made or made anew.
 requirements:
   - Go 1.21 or newer, where something has to be built
   - git, where the source comes from a repository or is patched

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: geth_init
 short_description: A geth data directory that holds this genesis and no other
 version_added: "0.1.0"
-author: The smartenergy.clique authors (@smartenergy)
+author:
+  - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Initialises a geth data directory with a genesis, and finishes an initialisation that was cut off.
   - Of a directory that holds a chain already it proves that it is this one, with its chain config (chain id, period,
@@ -18,6 +19,7 @@ description:
   - Refuses another chain, naming each field that differs. Never changes a genesis.
   - Needs nothing but Python's standard library and geth.
 extends_documentation_fragment:
+  - smartenergy.clique.attributes
   - smartenergy.clique.owner
 options:
   datadir:
@@ -43,10 +45,10 @@ options:
     default: hash
 attributes:
   check_mode:
-    description: Predicts the same result, without geth where it is not there yet.
+    details: Predicts the same result, without geth where it is not there yet.
     support: full
   diff_mode:
-    description: Shows the genesis hash before and after.
+    details: Shows the genesis hash before and after.
     support: full
 """
 

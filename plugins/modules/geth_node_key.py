@@ -14,6 +14,7 @@ description:
   - Makes a node key where there is none, and tells the public key, the node id and the enode that belong to it.
   - A key that is there is never replaced, and the private key is never shown.
 extends_documentation_fragment:
+  - smartenergy.clique.attributes
   - smartenergy.clique.owner
 options:
   path:
@@ -38,10 +39,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode; what depends on a key that would be made is null.
+    details: What depends on a key that would be made is null.
   diff_mode:
     support: full
-    description: Shows whether the key is there; never a secret.
+    details: Shows whether the key is there; never a secret.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

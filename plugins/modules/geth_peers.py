@@ -10,12 +10,14 @@ DOCUMENTATION = r"""
 module: geth_peers
 short_description: A geth node's static peers
 version_added: "0.1.0"
-author: The smartenergy.clique authors (@smartenergy)
+author:
+  - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Writes the static peers of a node to a TOML file for C(geth --config), and tells a running node who came and went,
     so that no node has to restart for it. The node is told first - what is cut off in between is told again.
   - Needs nothing but Python's standard library.
 extends_documentation_fragment:
+  - smartenergy.clique.attributes
   - smartenergy.clique.owner
 options:
   file:
@@ -31,10 +33,10 @@ options:
     type: path
 attributes:
   check_mode:
-    description: Writes and tells nothing.
+    details: Writes and tells nothing.
     support: full
   diff_mode:
-    description: Shows the file before and after.
+    details: Shows the file before and after.
     support: full
 """
 

@@ -13,6 +13,8 @@ version_added: "0.1.0"
 description:
   - Writes files, has the programs that read them do so, enables units and gives the host its name.
   - All in one execution, because each costs a Raspberry Pi a second.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   files:
     description: Files that belong to root and that everybody may read, with mode 0644.
@@ -48,10 +50,9 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode.
   diff_mode:
     support: full
-    description: Shows the files, the units and the name.
+    details: Shows the files, the units and the name.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

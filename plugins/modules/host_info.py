@@ -13,6 +13,8 @@ version_added: "0.1.0"
 description:
   - Tells what has to be known before a host's SSH, firewall and memory are looked after.
   - Needs root for what concerns SSH and passwords.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   packages:
     description: Debian packages to look for.
@@ -22,10 +24,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Changes nothing in any mode.
+    details: Changes nothing in any mode.
   diff_mode:
     support: N/A
-    description: Changes nothing.
+    details: Changes nothing.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

@@ -19,6 +19,8 @@ description:
     of the package needs no network.
   - Which index, mirror, proxy and certificates to use is what pip is told by its configuration and by its environment
     (E(PIP_INDEX_URL), E(HTTPS_PROXY)).
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   cache_dir:
     description: Folder for the wheels and the archives. It is made where it is missing.
@@ -47,10 +49,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode; the archive's path and sum are null until it is there.
+    details: The archive's path and sum are null until it is there.
   diff_mode:
     support: full
-    description: Shows which archive would be made.
+    details: Shows which archive would be made.
 requirements:
   - pip
 author:

@@ -17,6 +17,8 @@ description:
     only after everything in it has been imported once. What runs in an older one is not disturbed.
   - The environment that the command ran before is kept; all older ones are removed.
   - The environment belongs to who runs this module, and everybody may read it.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   directory:
     description: Folder that holds a folder for each environment. It is made where it is missing.
@@ -53,10 +55,10 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode, without the archive.
+    details: Needs no archive.
   diff_mode:
     support: full
-    description: Shows which environments are there, and what the command is a link to.
+    details: Shows which environments are there, and what the command is a link to.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

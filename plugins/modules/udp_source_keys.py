@@ -16,6 +16,7 @@ description:
     O(rotate) or O(retire) asks for it.
   - A source needs its secret, and only its own, to sign what it sends.
 extends_documentation_fragment:
+  - smartenergy.clique.attributes
   - smartenergy.clique.owner
 options:
   path:
@@ -47,10 +48,9 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Can run in check mode.
   diff_mode:
     support: full
-    description: Shows how many secrets each source has and which of them are new; never a secret.
+    details: Shows how many secrets each source has and which of them are new; never a secret.
 author:
   - The smartenergy.clique authors (!UNKNOWN)
 """

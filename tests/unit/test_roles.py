@@ -22,14 +22,31 @@ def options(role: Path) -> dict[str, Any]:
     return {name: option for spec in specs.values() for name, option in spec.get("options", {}).items()}
 
 
+def told_in_words(option: dict[str, Any], default: Any) -> bool:
+    """An expression is none of a spec's types but text; what comes of it by default its description says."""
+    expression = isinstance(default, str) and "{{" in default
+    return expression and "default" not in option and "By default" in option["description"]
+
+
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_defaults_are_what_the_argument_spec_shows(role: Path) -> None:
     shown = {name: option.get("default") for name, option in options(role).items()}
     defaults = load(role / "defaults/main.yml")
     undefaulted = {name for name, option in options(role).items() if option.get("required")}
-    assert {name: value for name, value in shown.items() if name in defaults} == defaults
+    in_words = {name for name in set(shown) & set(defaults) if told_in_words(options(role)[name], defaults[name])}
+    assert {name: value for name, value in shown.items() if name in defaults} == {
+        name: None if name in in_words else value for name, value in defaults.items()
+    }
     assert {name for name, value in shown.items() if name not in defaults and value is not None} == set()
     assert undefaulted & set(defaults) == set()
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_entry_points_say_what_they_do_and_since_when(role: Path) -> None:
+    for name, spec in load(role / "meta/argument_specs.yml")["argument_specs"].items():
+        assert spec["version_added"], name
+        assert spec["description"], name
+        assert (role / f"tasks/{name}.yml").exists(), name
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)

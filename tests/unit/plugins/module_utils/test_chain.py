@@ -68,18 +68,19 @@ def test_a_node_that_was_just_started_is_waited_for(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "timeout_s", "over_s"),
+    ("place", "kind", "timeout_s"),
     [
-        ("http://127.0.0.1:1", 0, 0),
-        ("http://127.0.0.1:1", 5, 5),
-        ("127.0.0.1:1", 5, 0),  # no URL, which waiting does not mend
+        ("http://127.0.0.1:1", "URL", 0),
+        ("http://127.0.0.1:1", "URL", 5),
+        ("/nonexistent/geth.ipc", "path", 5),
     ],
 )
-def test_no_node_is_said_in_a_sentence(url: str, timeout_s: float, over_s: float) -> None:
+def test_no_node_is_said_in_a_sentence(place: str, kind: str, timeout_s: float) -> None:
     clock = Clock()
-    with pytest.raises(NodeUnreachableError, match=f"no Ethereum node answers at {url}; start it, or correct the URL"):
-        connect(url, timeout_s=timeout_s, clock=clock)
-    assert clock.now_s == pytest.approx(over_s, abs=0.25)
+    says = f"no Ethereum node answers at {place}; start it, or correct the {kind}"
+    with pytest.raises(NodeUnreachableError, match=says):
+        connect(place, timeout_s=timeout_s, clock=clock)
+    assert clock.now_s == pytest.approx(timeout_s, abs=0.25)
 
 
 def test_a_node_that_stops_answering_is_said_in_a_sentence(chain: Chain) -> None:

@@ -55,7 +55,7 @@ def test_facts_are_those_that_web3_sees(chain: Chain, ipc: str) -> None:
 
 
 def test_http_offers_less_and_the_rest_is_null(chain: Chain) -> None:
-    facts = run_module("clique_info", {"url": chain.url})
+    facts = run_module("clique_info", {"rpc_url": chain.url})
     assert facts["running"] is True
     assert (facts["signers"], facts["sealed"], facts["chain_config"], facts["votes"]) == (None, None, None, None)
 
@@ -104,8 +104,9 @@ def test_where_nobody_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({}, "one of the following is required: ipc, url"),
+        ({}, "one of the following is required: ipc, rpc_url"),
         ({"ipc": "/" + "x" * 107}, "choose a shorter directory"),
+        ({"rpc_url": "127.0.0.1:8545"}, "127.0.0.1:8545 is no URL of a node; it has to begin with http:// or https://"),
         ({"ipc": "/none", "wait_for": {"signers_seen": ["0x12"]}}, "'0x12' is no Ethereum address"),
     ],
 )
