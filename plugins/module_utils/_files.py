@@ -28,9 +28,7 @@ def give(path: Path, *, owner: str | None, group: str | None, name: Path | None 
         ) from error
 
 
-def make_directory(
-    path: Path, *, mode: int, owner: str | None = None, group: str | None = None
-) -> tuple[Path, ...]:
+def make_directory(path: Path, *, mode: int, owner: str | None = None, group: str | None = None) -> tuple[Path, ...]:
     """Make a folder and what is missing above it, and return these, the innermost first; one that is there stays."""
     try:
         missing = tuple(folder for folder in (path, *path.parents) if not folder.exists())

@@ -262,7 +262,9 @@ def find_go(path: str | None, environ: Mapping[str, str]) -> Go:
     release = run.stdout.strip()
     match = re.match(r"(?:devel )?go(\d+)\.(\d+)", release)
     if run.returncode != 0 or match is None:
-        raise NoGoError(f"{found} does not tell its version ({(run.stderr or release).strip() or 'it says nothing'}): {way_out}")
+        raise NoGoError(
+            f"{found} does not tell its version ({(run.stderr or release).strip() or 'it says nothing'}): {way_out}"
+        )
     version = int(match[1]), int(match[2])
     if version < OLDEST_GO:
         raise NoGoError(f"geth has to be built and {found} is {release}: {way_out}")

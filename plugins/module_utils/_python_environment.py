@@ -132,8 +132,7 @@ def _verify(archive: Path, sha256: str) -> None:
         raise CliqueError(f"{archive} cannot be read: {reason(error)}") from error
     if found != sha256:
         raise CliqueError(
-            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}; "
-            "is the disk full or broken?"
+            f"{archive} is not what was sent: its sha256 is {found} and has to be {sha256}; is the disk full or broken?"
         )
 
 

@@ -52,7 +52,9 @@ def _talk(server: socket.socket) -> None:
         while True:
             with contextlib.suppress(ConnectionError), server.accept()[0] as connection:
                 connection.recv(1 << 16)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(page) + page)
+                connection.sendall(
+                    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(page) + page
+                )
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +113,10 @@ def names(request: pytest.FixtureRequest) -> Callable[[Row, Path], dict[str, Any
         "market": lambda: request.getfixturevalue("market"),
         "solc": lambda: request.getfixturevalue("solc"),
         "taken": lambda: int(chain().url.rsplit(":", 1)[1]),
-        **{name: lambda name=name: project()[name] for name in ("requirements", "package", "index", "archive", "bundle")},
+        **{
+            name: lambda name=name: project()[name]
+            for name in ("requirements", "package", "index", "archive", "bundle")
+        },
         "archive_sum": lambda: project()["sha256"],
         "silent": lambda: request.getfixturevalue("silent"),
         "talker": lambda: request.getfixturevalue("talker"),
@@ -126,9 +131,7 @@ def _be_quick() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_one_sentence_and_no_trace(
-    tmp_path: Path, names: Callable[[Row, Path], dict[str, Any]], row: Row
-) -> None:
+def test_one_sentence_and_no_trace(tmp_path: Path, names: Callable[[Row, Path], dict[str, Any]], row: Row) -> None:
     root = tmp_path / "r"
     known = names(row, root)
     with scene(row, root, filled(dict(row.files), known)) as place:

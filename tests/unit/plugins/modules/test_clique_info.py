@@ -105,7 +105,7 @@ def test_where_nobody_answers(tmp_path: Path) -> None:
     [
         ({}, "one of the following is required: ipc, url"),
         ({"ipc": "/" + "x" * 107}, "choose a shorter directory"),
-        ({"ipc": "/none", "wait_for": {"signers_seen": ["0x12"]}}, "'0x12' is no Ethereum address"),
+        ({"ipc": "/none", "wait_for": {"signers_seen": ["0x12"]}}, "the signer '0x12' is not an address"),
     ],
 )
 def test_bad_input_is_refused(arguments: dict[str, Any], says: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
-from support.modules import assert_check_mode_is_truthful, assert_refused, run_module, tree
+from support.modules import assert_check_mode_is_truthful, assert_refused, run_module
 
 
 def options(root: Path, geth: Path, *names: str) -> dict[str, Any]:
