@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever a role is given that cannot be, it says so in one sentence, with and without check mode, and leaves no trace.
+"""Whatever a role is given that cannot be, it says so in one sentence and leaves no trace, in check mode too.
 
-The tables are in the folder bad_input, one for each role; tests/support/bad_input.py says how they are written. All rows
-are hosts of one play, one after the other, in which nothing but their folders can be written.
+The tables are in the folder bad_input, one for each role; tests/support/bad_input.py says how they are written. All
+rows are hosts of one play, one after the other, in which nothing but their folders can be written.
 """
 
 import json
@@ -97,8 +97,12 @@ def test_one_sentence_and_no_trace(tmp_path: Path, known: dict[str, Any], mode: 
     (tmp_path / "hosts.json").write_text(json.dumps(inventory))
     (tmp_path / "play.yml").write_text(json.dumps(play(wanted)))
     run = subprocess.run(
-        [VENV / "bin/ansible-playbook", "-i", tmp_path / "hosts.json", tmp_path / "play.yml"]
-        + (["--check"] if mode == "check" else []),
+        [
+            VENV / "bin/ansible-playbook",
+            *("-i", tmp_path / "hosts.json"),
+            tmp_path / "play.yml",
+            *(["--check"] if mode == "check" else []),
+        ],
         cwd=CHECKOUT,
         env={
             **os.environ,
