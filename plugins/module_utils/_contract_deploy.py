@@ -75,9 +75,7 @@ def plan(name: str, artifact: Mapping[str, Any], arguments: Sequence[Any], salt:
         given = [_typed(kind["type"], value) for kind, value in zip(inputs, arguments, strict=True)]
         encoded = Web3().codec.encode([kind["type"] for kind in inputs], given)
         init_code = bytes.fromhex(artifact["bytecode"].removeprefix("0x")) + encoded
-    except DeploymentError:
-        raise
-    except (ValueError, TypeError, EncodingError, CliqueError) as error:
+    except (ValueError, TypeError, EncodingError) as error:
         raise DeploymentError(f"{name} cannot be deployed with this artefact, salt and arguments: {error}") from error
     if len(salt_bytes) > SALT_BYTES:
         raise DeploymentError("a salt has at most 32 bytes, in hex")
@@ -90,7 +88,10 @@ def _typed(kind: str, value: Any) -> Any:
     if kind.endswith("]") and isinstance(value, list):
         return [_typed(kind[: kind.rindex("[")], item) for item in value]
     if kind == "address":
-        return checked_address(value, "the address")
+        try:
+            return checked_address(value, "the address")
+        except CliqueError as error:
+            raise ValueError(str(error)) from error
     if kind.startswith(("uint", "int")) and isinstance(value, str):
         return int(value, 0)
     return value

@@ -97,10 +97,9 @@ def _addresses(keystore: Path) -> list[str]:
 
 def make(account: Account, seen: Seen, *, geth: Path, lightkdf: bool, owner: str | None, group: str | None) -> str:
     """Make what is missing and return the address. A password that is there is used: an interrupted run goes on."""
-    private, theirs = {"mode": 0o700, "owner": owner, "group": group}, {"mode": 0o600, "owner": owner, "group": group}
     with (
-        in_folder(account.password_file.parent, **private),
-        in_folder(account.keystore, **private),
+        in_folder(account.password_file.parent, mode=0o700, owner=owner, group=group),
+        in_folder(account.keystore, mode=0o700, owner=owner, group=group),
         # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
         scratch_in(account.keystore.parent, account.keystore.name) as elsewhere,
     ):
@@ -114,9 +113,9 @@ def make(account: Account, seen: Seen, *, geth: Path, lightkdf: bool, owner: str
             raise AccountError(f"{geth} made no account for {account.name}: is it geth?")
         # The password first: a run that is cut off here is finished with it by the next one.
         if not seen.has_password:
-            write_atomic(account.password_file, password.read_bytes(), **theirs)
+            write_atomic(account.password_file, password.read_bytes(), mode=0o600, owner=owner, group=group)
         for key in (elsewhere / "keystore").iterdir():
-            write_atomic(account.keystore / key.name, key.read_bytes(), **theirs)
+            write_atomic(account.keystore / key.name, key.read_bytes(), mode=0o600, owner=owner, group=group)
     return made[0]
 
 

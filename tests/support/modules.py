@@ -20,7 +20,7 @@ Answer = dict[str, Any]
 def run_module(
     name: str, arguments: Mapping[str, Any], *, check: bool = False, before: Callable[[], None] = lambda: None
 ) -> Answer:
-    """Run one module on this machine with diff on and return what it answered; before is called first in its process."""
+    """Run one module on this machine with diff on and return its answer; before is called first in its process."""
     module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
 
     def main() -> None:

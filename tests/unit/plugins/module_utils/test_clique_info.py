@@ -143,7 +143,7 @@ def test_wanted_addresses_are_compared_checksummed() -> None:
     }
     wanted = wanted_from(options)
     assert wanted.signers_seen == (wanted.signer_sealed,) == ("0x71562b71999873DB5b286dF957af199Ec94617F7",)
-    with pytest.raises(CliqueError, match="no Ethereum address"):
+    with pytest.raises(CliqueError, match="is not an address"):
         wanted_from({**options, "signer_sealed": "0x12"})
 
 

@@ -20,6 +20,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._energy_market 
     wanted_state,
     warnings,
 )
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from hypothesis import given
 from hypothesis import strategies as st
 from support.chain import ARTIFACT
@@ -177,7 +178,7 @@ def test_an_actor_stays_what_it_is(other: Actor) -> None:
     ],
 )
 def test_nobody_has_the_account_of_another_one(now: State, wanted: Wanted, words: str) -> None:
-    with pytest.raises(MarketError, match=words):
+    with pytest.raises(CliqueError, match=words):
         wanted_state(now, wanted)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever a module is given that cannot be, it says so in one sentence, with and without check mode, and leaves no trace.
+"""Whatever a module is given that cannot be, it says so in one sentence and leaves no trace, in check mode too.
 
 The tables are in the folder bad_input, one for each module; tests/support/bad_input.py says how they are written.
 """
@@ -113,10 +113,11 @@ def names(request: pytest.FixtureRequest) -> Callable[[Row, Path], dict[str, Any
         "market": lambda: request.getfixturevalue("market"),
         "solc": lambda: request.getfixturevalue("solc"),
         "taken": lambda: int(chain().url.rsplit(":", 1)[1]),
-        **{
-            name: lambda name=name: project()[name]
-            for name in ("requirements", "package", "index", "archive", "bundle")
-        },
+        "requirements": lambda: project()["requirements"],
+        "package": lambda: project()["package"],
+        "index": lambda: project()["index"],
+        "archive": lambda: project()["archive"],
+        "bundle": lambda: project()["bundle"],
         "archive_sum": lambda: project()["sha256"],
         "silent": lambda: request.getfixturevalue("silent"),
         "talker": lambda: request.getfixturevalue("talker"),

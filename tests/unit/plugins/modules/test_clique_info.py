@@ -107,7 +107,7 @@ def test_where_nobody_answers(tmp_path: Path) -> None:
         ({}, "one of the following is required: ipc, rpc_url"),
         ({"ipc": "/" + "x" * 107}, "choose a shorter directory"),
         ({"rpc_url": "127.0.0.1:8545"}, "127.0.0.1:8545 is no URL of a node; it has to begin with http:// or https://"),
-        ({"ipc": "/none", "wait_for": {"signers_seen": ["0x12"]}}, "'0x12' is no Ethereum address"),
+        ({"ipc": "/none", "wait_for": {"signers_seen": ["0x12"]}}, "the signer '0x12' is not an address"),
     ],
 )
 def test_bad_input_is_refused(arguments: dict[str, Any], says: str) -> None:

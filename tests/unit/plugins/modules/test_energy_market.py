@@ -147,7 +147,7 @@ def test_check_mode_says_what_has_to_be_there_first(
         ({"address": "0x" + "12" * 20}, ["no market stands at"]),
         ({"meter": None}, ["an address is missing"]),
         ({"agreement_factory": "0x" + "12" * 20}, ["no agreement factory stands at 0x12"]),
-        ({"operator": "0x12"}, ["0x12 is not an address; correct that of the operator"]),
+        ({"operator": "0x12"}, ["the operator '0x12' is not an address"]),
         ({"keystore": "/absent"}, ["/absent cannot be read"]),
         ({"operator_gas_wei": 10**30}, ["and needs"]),
     ],
