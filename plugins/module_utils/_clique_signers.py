@@ -58,7 +58,9 @@ class Plan:
 def wanted_from(addresses: Sequence[str]) -> frozenset[str]:
     """The declared set; raises CliqueError for an empty one and for what is no address."""
     if not addresses:
-        raise CliqueError("the set of signers is empty, and a chain without a signer has no further block: name them all")
+        raise CliqueError(
+            "the set of signers is empty, and a chain without one has no further block: name all that are to seal"
+        )
     return frozenset(map(checksum_address, addresses))
 
 
@@ -126,7 +128,7 @@ def _refuse_without_vote(state: State) -> None:
         )
     if not state.growing:
         raise CliqueError(
-            f"the chain stands still at block {state.head}, and votes travel in blocks: bring back enough of its sealers"
+            f"the chain stands still at block {state.head}, and votes travel in blocks: bring its sealers back"
         )
 
 
@@ -134,12 +136,12 @@ def _refuse_halt(state: State, ahead: Sequence[Change], ready: frozenset[str]) -
     signers = state.signers
     for change in ahead:
         signers = signers | {change.address} if change.authorize else signers - {change.address}
-        missing = signers - state.sealed - ready
-        needed = majority(len(signers))
-        if len(signers) - len(missing) < needed:
+        missing = sorted(signers - state.sealed - ready)
+        up, needed = len(signers) - len(missing), majority(len(signers))
+        if up < needed:
             raise CliqueError(
-                f"to {change} would halt the chain: of its {len(signers)} signers then {len(signers) - len(missing)} are "
-                f"known to be up, and {needed} are needed; bring back {', '.join(sorted(missing))}, or name them ready"
+                f"to {change} would halt the chain: of its then {len(signers)} signers {up} are known to be up, "
+                f"and {needed} are needed; bring back {', '.join(missing)}, or name as ready those that run"
             )
 
 

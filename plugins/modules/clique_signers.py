@@ -11,14 +11,14 @@ module: clique_signers
 short_description: Vote on one sealer for a declared set of signers
 version_added: "0.1.0"
 description:
-  - Compares the signers of a Clique chain with the declared set, and has this sealer vote for the next change towards it,
-    one signer at a time, additions before removals. Every other proposal of this sealer is taken back, and all of them
-    are when the chain agrees.
+  - Compares the signers of a Clique chain with the declared set, and has this sealer vote for the next change towards
+    it, one signer at a time, additions before removals. Every other proposal of this sealer is taken back, and all of
+    them are when the chain agrees.
   - A change takes place when more than half of the signers have sealed a block with that vote, so the module has to run
     on as many. It does not wait; run it again until RV(agreed), as in the example. What a restart of geth forgot, and
     what an epoch block of the chain dropped, is then voted for again.
-  - The module fails, and proposes nothing, where this node is down, does not seal or is not a signer, where the chain stands
-    still, and where so many of the signers are not known to be up that it would.
+  - The module fails, and proposes nothing, where this node is down, does not seal or is not a signer, where the chain
+    stands still, and where so few of the signers are known to be up that it would.
   - Needs nothing but Python's standard library.
 options:
   ipc:
@@ -41,7 +41,7 @@ attributes:
   check_mode:
     description:
       - Votes for nothing and shows what would be voted for.
-      - Where no node answers, every result is null and RV(changed) is true, for a node may be started before a real run.
+      - Where no node answers, all but RV(message) is null, for a task before this one may start it in a real run.
     support: full
   diff_mode:
     description: Shows the proposals of this sealer before and after.
@@ -105,7 +105,7 @@ message:
   description: How the vote stands, in a sentence.
   type: str
   returned: success
-  sample: "block 57: 1 of 3 votes to authorise 0x52908400098527886E0F7030069857D2E4169EE7; not voted yet: 0x5aAe…, 0xfB69…"
+  sample: "block 57: 2 of 3 votes to authorise 0x5290…; not voted yet: 0x5aAe…, 0xfB69…"
 """
 
 import json
