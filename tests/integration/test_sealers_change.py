@@ -101,16 +101,12 @@ def test_four_become_five(network: Network) -> None:
     assert "of 3 votes to authorise sealer5; not voted yet: " in run.said
     assert set(map(len, proposals(network).values())) == {0}
     watch.assert_undisturbed()
-    assert succeed(network.play("add_sealer.yml", "-e", "sealer=sealer5", "--limit", "sealer5")).changed == {}
 
 
 def test_a_sealer_with_a_new_card_takes_the_place_of_the_old_one(network: Network) -> None:
     watch, before, former = Watch(network), signers(network), network.record["hosts"]["sealer3"]
     network.stop_host("sealer3")
     shutil.rmtree(network.host("sealer3"))
-    refused = network.play("network.yml", "--limit", "sealer3")
-    assert refused.returncode != 0
-    assert "run replace_sealer.yml -e sealer=sealer3" in refused.said
     succeed(network.play("replace_sealer.yml", "-e", "sealer=sealer3"))
     new = network.record["hosts"]["sealer3"]
     assert new["node_public_key"] != former["node_public_key"]
@@ -141,7 +137,6 @@ def test_five_become_four_though_the_host_of_the_fifth_cannot_be_reached(network
     ("playbook", "arguments", "unreachable", "says"),
     [
         ("add_sealer.yml", [], [], "Say which sealer: add -e sealer="),
-        ("replace_sealer.yml", ["-e", "sealer=sealer7"], [], "sealer7 is not in the group sealers"),
         ("add_sealer.yml", ["-e", "sealer=sealer5", "--limit", "sealer1"], [], "This run does not have sealer5"),
         ("remove_sealer.yml", ["-e", "sealer=gateway"], [], "gateway is no sealer of this network"),
         (
