@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ HOST_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "null or enode://KEY@IP:0?discport=PORT",
     ),
 }
-REPLACED = (
-    "if its SD card was replaced, or another host given its name, put its own keys back from a backup; "
-    "only for a host that is new to the network, take its old entry out of {path}"
-)
+# What to do about a host that is not the one on record: with an account that may seal, and without.
+REPLACED = "if its SD card was replaced, or another host given its name, put its own keys back from a backup, or "
+REPLACE_SEALER = "run replace_sealer.yml -e sealer={name}"
+FORGET = "take its old entry out of {path}"
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -109,8 +109,10 @@ def same_host(name: str, recorded: Mapping[str, Any], host: Mapping[str, Any], p
         ("bootnode key", bootnode_key(recorded), bootnode_key(changed)),
     ):
         if before and now != before:
+            way_out = REPLACED + (REPLACE_SEALER if recorded["address"] else FORGET)
             raise CliqueError(
-                f"{name} has the {what} {now}, and the network knows it with {before}: " + REPLACED.format(path=path)
+                f"{name} has the {what} {now}, and the network knows it with {before}: "
+                + way_out.format(name=name, path=path)
             )
     return changed
 
@@ -139,9 +141,13 @@ def refuse_shared(hosts: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
 
 def merge(
-    recorded: Mapping[str, Any] | None, genesis: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], path: Path
+    recorded: Mapping[str, Any] | None,
+    genesis: Mapping[str, Any],
+    hosts: Mapping[str, Mapping[str, Any]],
+    path: Path,
+    forget: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The record with this run's hosts in it; hosts that this run does not have stay as they are.
+    """The record with this run's hosts in it, and without those to forget; all others stay as they are.
 
     Raises CliqueError for another genesis, for a host that is not the one on record, and for hosts that share a key,
     an address or an endpoint.
@@ -162,7 +168,7 @@ def merge(
         ]
         if differing:
             raise CliqueError(f"{path} records a network with another genesis: {'; '.join(differing)}")
-        former = recorded["hosts"]
+        former = {name: host for name, host in recorded["hosts"].items() if name not in forget}
     entries = {name: valid_host(name, host) for name, host in hosts.items()}
     entries = {
         name: same_host(name, former[name], host, path) if name in former else host for name, host in entries.items()

@@ -13,7 +13,8 @@ version_added: "0.1.0"
 description:
   - Writes what everybody may know of a network, so that a play for some of its hosts finds the others there.
     It has no secret in it.
-  - Hosts that are named are added or brought up to date; hosts on record that are not named stay.
+  - Hosts that are named are added or brought up to date; hosts on record that are not named stay, unless they are to be
+    forgotten.
   - The module fails, and writes nothing, where the record is of a network with another genesis, where a host has
     another node key or address than the one on record, and where two hosts have the same key, address or endpoint.
 extends_documentation_fragment:
@@ -53,6 +54,14 @@ options:
       - In check mode a C(node_public_key) may be null where it is not known yet.
     type: dict
     required: true
+  forget:
+    description:
+      - Hosts that are in the network no more. Their entries are taken out before O(hosts) are put in, so that a host of
+        the same name may come with other keys.
+      - A sealer's address is what it can be voted out by - forget it afterwards.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     support: full
@@ -117,6 +126,7 @@ def main() -> None:
                 },
             },
             "hosts": {"type": "dict", "required": True},
+            "forget": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -127,7 +137,7 @@ def main() -> None:
         if _network.unknown(asked["genesis"], asked["hosts"]) and module.check_mode:
             network = None
         else:
-            network = _network.merge(recorded, asked["genesis"], asked["hosts"], path)
+            network = _network.merge(recorded, asked["genesis"], asked["hosts"], path, asked["forget"])
         if network is not None and network != recorded and not module.check_mode:
             with in_folder(path.parent, mode=0o755):
                 write_atomic(path, _network.as_file(network).encode(), mode=0o644)

@@ -300,8 +300,8 @@ def test_a_node_whose_key_changed_is_refused(network: Network) -> None:
     finally:
         key.write_bytes(own)
     assert run.returncode != 0
-    assert "sealer1" in run.said
     assert "SD card" in run.said
+    assert "run replace_sealer.yml -e sealer=sealer1" in run.said
 
 
 def test_a_sealer_that_is_not_a_signer_runs_as_a_full_node_and_is_named(network: Network, tmp_path: Path) -> None:

@@ -100,6 +100,26 @@ def test_an_address_that_a_run_does_not_ask_for_stays(tmp_path: Path) -> None:
     assert not answer["changed"]
 
 
+def test_what_is_to_be_forgotten_goes_and_may_come_back_with_other_keys(tmp_path: Path) -> None:
+    run_module("clique_network", arguments(tmp_path, {"sealer1": sealer(1), "sealer2": sealer(2)}))
+    gone, _ = assert_check_mode_is_truthful(
+        "clique_network", {**arguments(tmp_path, {}), "forget": ["sealer2", "stranger"]}, tmp_path
+    )
+    assert gone["network"]["hosts"] == {"sealer1": sealer(1)}
+    new = {"sealer1": {**sealer(3), "port": 30311}}
+    came = run_module("clique_network", {**arguments(tmp_path, new), "forget": ["sealer1"]})
+    assert came["network"]["hosts"] == new
+
+
+def test_the_way_out_is_the_one_that_the_host_has(tmp_path: Path) -> None:
+    run_module("clique_network", arguments(tmp_path, {"sealer1": sealer(1), "gateway": GATEWAY}))
+    for name, host, way in (
+        ("sealer1", sealer(1, node_public_key="0f" * 64), "or run replace_sealer.yml -e sealer=sealer1"),
+        ("gateway", {**GATEWAY, "node_public_key": "0f" * 64}, "or take its old entry out of"),
+    ):
+        assert_refused("clique_network", arguments(tmp_path, {name: host}), tmp_path, way)
+
+
 @pytest.mark.parametrize("unknown", [{"hash": None}, {}])
 def test_check_mode_makes_up_no_key(tmp_path: Path, unknown: dict[str, Any]) -> None:
     key = "01" * 64 if unknown else None
