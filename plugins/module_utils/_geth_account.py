@@ -7,13 +7,16 @@ import json
 import os
 import secrets
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import make_directory, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import (
+    draft_folder,
+    make_directory,
+    write_atomic,
+)
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 
 __all__ = ["Account", "AccountError", "Seen", "accounts_from", "look", "make"]
@@ -102,17 +105,18 @@ def make(account: Account, seen: Seen, *, geth: Path, lightkdf: bool, owner: str
         password = secrets.token_hex(32).encode()
         write_atomic(account.password_file, password, mode=0o600, owner=owner, group=group)
     # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
-    with tempfile.TemporaryDirectory(dir=account.keystore.parent, prefix=f".{account.keystore.name}.") as elsewhere:
-        _run_geth(account, geth, Path(elsewhere), lightkdf=lightkdf)
-        for key in Path(elsewhere, "keystore").iterdir():
-            write_atomic(account.keystore / key.name, key.read_bytes(), mode=0o600, owner=owner, group=group)
+    with draft_folder(account.keystore.parent) as (draft, lock):
+        _run_geth(account, geth, draft, lock, lightkdf=lightkdf)
+        made = {key.name: key.read_bytes() for key in (draft / "keystore").iterdir()}
+    for name, key in made.items():
+        write_atomic(account.keystore / name, key, mode=0o600, owner=owner, group=group)
     address = look(account).address
     if address is None:
         raise AccountError(f"{geth} made no account for {account.name}")
     return address
 
 
-def _run_geth(account: Account, geth: Path, home: Path, *, lightkdf: bool) -> None:
+def _run_geth(account: Account, geth: Path, home: Path, lock: int, *, lightkdf: bool) -> None:
     command = [geth, "account", "new", "--keystore", home / "keystore", "--password", account.password_file]
     try:
         run = subprocess.run(
@@ -122,6 +126,7 @@ def _run_geth(account: Account, geth: Path, home: Path, *, lightkdf: bool) -> No
             check=False,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "HOME": str(home)},
+            pass_fds=[lock],
         )
     except OSError as error:
         raise AccountError(f"{geth} cannot be run: {error.strerror}") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, make_directory
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, give, make_directory, put
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest, differences
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
@@ -176,7 +176,7 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
         return False
     if chain.geth is None or not chain.geth.is_file():
         return None
-    dump = _run(chain, chain.geth, "dumpgenesis")
+    dump = _run(chain.geth, chain.datadir, "dumpgenesis")
     if _IN_USE in dump.stderr:
         raise _InUseError
     if _UNFINISHED in dump.stderr:
@@ -188,8 +188,28 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
 
 
 def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
+    instance = chain.datadir / "geth"
+    if instance.exists():  # geth has begun there, and goes on by itself
+        _write_genesis(chain.datadir, chain, geth, genesis, genesis_hash)
+        return
+    # geth makes it wherever it looks, as whoever runs it.
+    make_directory(chain.datadir / "keystore", mode=0o700, owner=chain.owner, group=chain.group)
+    # What a geth that is cut off has begun, it cannot always open again: a whole database takes its place in one step.
+    with draft_folder(chain.datadir) as (draft, lock):
+        _write_genesis(draft, chain, geth, genesis, genesis_hash, lock)
+        for made in (draft / "geth").iterdir():
+            made.rename(draft / made.name)
+        for empty in ("geth", "keystore"):
+            (draft / empty).rmdir()
+        put(draft, instance)
+
+
+def _write_genesis(
+    datadir: Path, chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str, lock: int | None = None
+) -> None:
     # Through standard input: no file of ours can be left behind, whenever this is cut off.
-    init = _run(chain, geth, "--state.scheme", chain.state_scheme, "init", "/dev/stdin", stdin=json.dumps(genesis))
+    arguments = ("--state.scheme", chain.state_scheme, "init", "/dev/stdin")
+    init = _run(geth, datadir, *arguments, stdin=json.dumps(genesis), lock=lock)
     if init.returncode:
         raise CliqueError(f"geth could not initialise {chain.datadir}: {_last_words(init.stderr)}")
     wrote = _WROTE.search(init.stderr)
@@ -197,14 +217,25 @@ def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_ha
         shown = "..".join(wrote.groups()) if wrote else "nothing"
         raise CliqueError(
             f"geth initialised {chain.datadir} with hash {shown} where {genesis_hash} was expected: "
-            "give the hash of this very genesis, as clique_genesis returns it, and remove that directory"
+            "give the hash of this very genesis, as clique_genesis returns it"
+            + ("" if lock is not None else ", and remove that directory")
         )
 
 
-def _run(chain: Chain, geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [str(geth), "--datadir", str(chain.datadir), *_NO_NODE_KEY, *arguments]
+def _run(
+    geth: Path, datadir: Path, *arguments: str, stdin: str = "", lock: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [str(geth), "--datadir", str(datadir), *_NO_NODE_KEY, *arguments]
     try:
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        return subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            pass_fds=[] if lock is None else [lock],
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CliqueError(f"{geth} does not run: {error}") from error
 

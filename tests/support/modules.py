@@ -19,17 +19,25 @@ Answer = dict[str, Any]
 
 def run_module(name: str, arguments: Mapping[str, Any], *, check: bool = False) -> Answer:
     """Run one module on this machine with diff on and return what it answered."""
-    module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
-
-    def main() -> None:
-        with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
-            module.main()
-
-    stdout, stderr = _in_a_process(main)
+    stdout, stderr = say(name, arguments, check=check)
     assert stdout.strip(), f"{name} answered nothing:\n{stderr}"
     answer: Answer = json.loads(stdout)
     answer.pop("invocation", None)
     return answer
+
+
+def say(
+    name: str, arguments: Mapping[str, Any], *, check: bool = False, before: Callable[[], None] = lambda: None
+) -> tuple[str, str]:
+    """Run one module and return all that it printed; before is called first in its process."""
+    module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
+
+    def main() -> None:
+        before()
+        with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
+            module.main()
+
+    return _in_a_process(main)
 
 
 def _in_a_process(function: Callable[[], None]) -> tuple[str, str]:
