@@ -93,7 +93,7 @@ def bring_about(chain: Chain, state: State) -> None:
         misowned: tuple[Path, ...] = state.misowned
     else:
         make_directory(chain.datadir, mode=0o700, owner=chain.owner, group=chain.group)
-        _initialise(chain, chain.geth, chain.genesis, chain.genesis_hash)
+        _initialise(chain, chain.geth)
         misowned = _misowned(chain)
     for path in misowned:
         give(path, owner=chain.owner, group=chain.group)
@@ -187,16 +187,16 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
     return True
 
 
-def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
+def _initialise(chain: Chain, geth: Path) -> None:
     instance = chain.datadir / "geth"
     if instance.exists():  # geth has begun there, and goes on by itself
-        _write_genesis(chain.datadir, chain, geth, genesis, genesis_hash)
+        _write_genesis(chain, geth, chain.datadir)
         return
     # geth makes it wherever it looks, as whoever runs it.
     make_directory(chain.datadir / "keystore", mode=0o700, owner=chain.owner, group=chain.group)
     # What a geth that is cut off has begun, it cannot always open again: a whole database takes its place in one step.
     with draft_folder(chain.datadir) as (draft, lock):
-        _write_genesis(draft, chain, geth, genesis, genesis_hash, lock)
+        _write_genesis(chain, geth, draft, lock)
         for made in (draft / "geth").iterdir():
             made.rename(draft / made.name)
         for empty in ("geth", "keystore"):
@@ -204,15 +204,13 @@ def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_ha
         put(draft, instance)
 
 
-def _write_genesis(
-    datadir: Path, chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str, lock: int | None = None
-) -> None:
+def _write_genesis(chain: Chain, geth: Path, datadir: Path, lock: int | None = None) -> None:
     # Through standard input: no file of ours can be left behind, whenever this is cut off.
     arguments = ("--state.scheme", chain.state_scheme, "init", "/dev/stdin")
-    init = _run(geth, datadir, *arguments, stdin=json.dumps(genesis), lock=lock)
+    init = _run(geth, datadir, *arguments, stdin=json.dumps(chain.genesis), lock=lock)
     if init.returncode:
         raise CliqueError(f"geth could not initialise {chain.datadir}: {_last_words(init.stderr)}")
-    wrote = _WROTE.search(init.stderr)
+    wrote, genesis_hash = _WROTE.search(init.stderr), chain.genesis_hash or ""
     if not wrote or not (genesis_hash[2:].startswith(wrote[1]) and genesis_hash.endswith(wrote[2])):
         shown = "..".join(wrote.groups()) if wrote else "nothing"
         raise CliqueError(

@@ -46,7 +46,9 @@ def cut_off(name: str, arguments: Mapping[str, Any], nth: int) -> bool:
 
 def drafts(root: Path) -> list[Path]:
     """What in a folder has the name of something that is not finished."""
-    return sorted(root.rglob(".*"))
+    # Walking passes over what a running node removes meanwhile.
+    names = ((folder, name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
+    return sorted(Path(folder, name) for folder, name in names if name.startswith("."))
 
 
 def shape(root: Path) -> dict[str, tuple[str, int, int]]:

@@ -107,7 +107,7 @@ sys.exit(run.wait())
 
 
 def dying_geth(folder: Path, geth: Path, place: Path, entries: int, *, alone: bool) -> Path:
-    """A geth that runs until it has made so many files and folders; then its module dies, and with it geth, unless alone."""
+    """A geth with which its module dies, or alone, when there are so many files and folders in a place."""
     script, program = folder / "dies.py", folder / "geth"
     script.write_text(DIES.replace("DYING", str(not alone)))
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -S {script} {geth} {place} {entries} "$@"\n')
