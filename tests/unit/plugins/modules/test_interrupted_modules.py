@@ -33,8 +33,8 @@ def genesis(root: Path) -> dict[str, Any]:
 
 
 def network(root: Path, **change: Any) -> dict[str, Any]:
-    host = {"role": "sealer", "roles": ["sealer"], "address": SIGNER, "node_public_key": KEY, "ip": "127.0.0.1"}
-    host |= {"enode": f"enode://{KEY}@127.0.0.1:30311", "port": 30311}
+    who = {"role": "sealer", "roles": ["sealer"], "address": SIGNER, "node_public_key": KEY}
+    host = {**who, "ip": "127.0.0.1", "port": 30311, "enode": f"enode://{KEY}@127.0.0.1:30311"}
     facts = {"hash": "0x" + "ab" * 32, "digest": "cd" * 32, "chain_id": 1337, "period_s": 5, "signers": [SIGNER]}
     return {"path": str(root / "network/network.json"), "genesis": facts, "hosts": {"sealer1": {**host, **change}}}
 
