@@ -62,6 +62,8 @@ PHASES = {
         ["pytest", *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk"))],
     ],
     "integration": [["pytest", *(f"tests/integration/test_{name}.py" for name in ("ties", "network", "demo"))]],
+    # A run that is killed anywhere is finished by the next.
+    "interruption": [["pytest", "tests/integration/test_interrupted_network.py"]],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 
 __all__ = ["Account", "AccountError", "Seen", "accounts_from", "look", "make"]
@@ -100,26 +100,26 @@ def make(account: Account, seen: Seen, *, geth: Path, lightkdf: bool, owner: str
     with (
         in_folder(account.password_file.parent, mode=0o700, owner=owner, group=group),
         in_folder(account.keystore, mode=0o700, owner=owner, group=group),
-        # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
-        scratch_in(account.keystore.parent, account.keystore.name) as elsewhere,
     ):
-        password = account.password_file
-        if not seen.has_password:
-            password = elsewhere / "password"
-            write_atomic(password, secrets.token_hex(32).encode(), mode=0o600)
-        _run_geth(account, geth, elsewhere, password, lightkdf=lightkdf)
-        made = _addresses(elsewhere / "keystore")
-        if len(made) != 1:
-            raise AccountError(f"{geth} made no account for {account.name}: is it geth?")
-        # The password first: a run that is cut off here is finished with it by the next one.
-        if not seen.has_password:
-            write_atomic(account.password_file, password.read_bytes(), mode=0o600, owner=owner, group=group)
-        for key in (elsewhere / "keystore").iterdir():
-            write_atomic(account.keystore / key.name, key.read_bytes(), mode=0o600, owner=owner, group=group)
-    return made[0]
+        # Made elsewhere, for geth does not sync it to the disk: in the keystore it is whole, durable and its owner's.
+        with draft_folder(account.keystore.parent) as (draft, lock):
+            password = account.password_file
+            if not seen.has_password:
+                password = draft / "password"
+                write_atomic(password, secrets.token_hex(32).encode(), mode=0o600)
+            _run_geth(account, geth, draft, password, lock, lightkdf=lightkdf)
+            addresses = _addresses(draft / "keystore")
+            if len(addresses) != 1:
+                raise AccountError(f"{geth} made no account for {account.name}: is it geth?")
+            # The password first: a run that is cut off here is finished with it by the next one.
+            made = {} if seen.has_password else {account.password_file: password.read_bytes()}
+            made |= {account.keystore / key.name: key.read_bytes() for key in (draft / "keystore").iterdir()}
+        for path, content in made.items():
+            write_atomic(path, content, mode=0o600, owner=owner, group=group)
+    return addresses[0]
 
 
-def _run_geth(account: Account, geth: Path, home: Path, password: Path, *, lightkdf: bool) -> None:
+def _run_geth(account: Account, geth: Path, home: Path, password: Path, lock: int, *, lightkdf: bool) -> None:
     command = [geth, "account", "new", "--keystore", home / "keystore", "--password", password]
     try:
         run = subprocess.run(
@@ -129,6 +129,7 @@ def _run_geth(account: Account, geth: Path, home: Path, password: Path, *, light
             check=False,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "HOME": str(home)},
+            pass_fds=[lock],
         )
     except OSError as error:
         raise AccountError(f"{geth} cannot be run: {error.strerror}") from error

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, cast
 
 from ansible.module_utils.urls import open_url
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder
 
 __all__ = [
     "ARCHITECTURES",
@@ -473,7 +473,7 @@ def build_from(
 ) -> State:
     """Compile the source, or without Go take the programs that it is, into cache / wanted.name."""
     folder = cache / wanted.name
-    with in_folder(cache, mode=0o755), locked(cache), scratch_in(cache, "build") as scratch:
+    with in_folder(cache, mode=0o755), locked(cache), draft_folder(cache) as (scratch, _):
         state = look(folder, wanted)
         if state.flaw is None:  # somebody else has built it in the meantime
             return state

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import json
 import pwd
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import give, in_folder
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, give, in_folder, put
 from ansible_collections.smartenergy.clique.plugins.module_utils._genesis_digest import canonical_digest, differences
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
@@ -118,7 +116,7 @@ def bring_about(chain: Chain, state: State) -> None:
         misowned: tuple[Path, ...] = state.misowned
     else:
         with in_folder(chain.datadir, mode=0o700, owner=chain.owner, group=chain.group):
-            _initialise(chain, chain.geth, chain.genesis, chain.genesis_hash)
+            _initialise(chain, chain.geth)
         misowned = _misowned(chain)
     for path in misowned:
         give(path, owner=chain.owner, group=chain.group)
@@ -201,7 +199,7 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
         return False
     if chain.geth is None or not chain.geth.is_file():
         return None
-    dump = _run_on(chain, chain.geth, "dumpgenesis")
+    dump = _run_on(chain.datadir, chain.geth, "dumpgenesis")
     if _IN_USE in dump.stderr:
         raise _InUseError
     if _UNFINISHED in dump.stderr:
@@ -212,42 +210,56 @@ def _is_proven_by_dump(chain: Chain) -> bool | None:
     return True
 
 
-def _initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
-    made = [path for path in (chain.datadir / "geth", chain.datadir / "keystore") if not path.exists()]
-    try:
-        _try_to_initialise(chain, geth, genesis, genesis_hash)
-    except CliqueError:
-        for path in made:
-            if path.name == "keystore":  # never with a key in it
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            else:
-                shutil.rmtree(path, ignore_errors=True)
-        raise
+def _initialise(chain: Chain, geth: Path) -> None:
+    instance = chain.datadir / "geth"
+    # geth makes the keystore wherever it looks, as whoever runs it.
+    with in_folder(chain.datadir / "keystore", mode=0o700, owner=chain.owner, group=chain.group):
+        if instance.exists():  # geth has begun there, and goes on by itself
+            _write_genesis(chain, geth, chain.datadir)
+            return
+        # What a geth that is cut off has begun, it cannot always open again: a whole database takes its place at once.
+        with draft_folder(chain.datadir) as (draft, lock):
+            _write_genesis(chain, geth, draft, lock)
+            for made in (draft / "geth").iterdir():
+                made.rename(draft / made.name)
+            for empty in ("geth", "keystore"):
+                (draft / empty).rmdir()
+            put(draft, instance)
 
 
-def _try_to_initialise(chain: Chain, geth: Path, genesis: Mapping[str, Any], genesis_hash: str) -> None:
+def _write_genesis(chain: Chain, geth: Path, datadir: Path, lock: int | None = None) -> None:
     # Through standard input: no file of ours can be left behind, whenever this is cut off.
-    init = _run_on(chain, geth, "--state.scheme", chain.state_scheme, "init", "/dev/stdin", stdin=json.dumps(genesis))
+    arguments = ("--state.scheme", chain.state_scheme, "init", "/dev/stdin")
+    init = _run_on(datadir, geth, *arguments, stdin=json.dumps(chain.genesis), lock=lock)
     if init.returncode:
         raise CliqueError(f"geth could not initialise {chain.datadir}: {_last_words(init.stderr)}")
-    wrote = _WROTE.search(init.stderr)
+    wrote, genesis_hash = _WROTE.search(init.stderr), chain.genesis_hash or ""
     if not wrote or not (genesis_hash[2:].startswith(wrote[1]) and genesis_hash.endswith(wrote[2])):
         shown = "..".join(wrote.groups()) if wrote else "nothing"
         raise CliqueError(
             f"geth initialised {chain.datadir} with hash {shown} where {genesis_hash} was expected: "
             "give the hash of this very genesis, as clique_genesis returns it"
+            + ("" if lock is not None else ", and remove that directory")
         )
 
 
-def _run_on(chain: Chain, geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return _run(geth, "--datadir", str(chain.datadir), *_NO_NODE_KEY, *arguments, stdin=stdin)
+def _run_on(
+    datadir: Path, geth: Path, *arguments: str, stdin: str = "", lock: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    return _run(geth, "--datadir", str(datadir), *_NO_NODE_KEY, *arguments, stdin=stdin, lock=lock)
 
 
-def _run(geth: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [str(geth), *arguments]
+def _run(geth: Path, *arguments: str, stdin: str = "", lock: int | None = None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        return subprocess.run(
+            [str(geth), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            pass_fds=[] if lock is None else [lock],
+        )
     except OSError as error:
         raise CliqueError(f"{geth} does not run: {reason(error)}") from error
     except subprocess.TimeoutExpired as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in, write_atomic
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder, write_atomic
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import keccak256
 
 __all__ = ["Endpoint", "NodeKeyError", "enode", "has_key", "make", "node_id", "public_key"]
@@ -72,12 +72,13 @@ def has_key(path: Path) -> bool:
 
 def make(path: Path, *, bootnode: Path, owner: str | None, group: str | None) -> None:
     """Make a new key in a folder that is made where it is missing; the file is there whole or not at all."""
-    with in_folder(path.parent, mode=0o700, owner=owner, group=group), scratch_in(path.parent, path.name) as scratch:
-        draft = scratch / "key"
-        _run(bootnode, "-genkey", str(draft))
-        if not has_key(draft):
-            raise NodeKeyError(f"{bootnode} makes no key: is it go-ethereum's bootnode?")
-        write_atomic(path, draft.read_bytes(), mode=0o600, owner=owner, group=group)
+    with in_folder(path.parent, mode=0o700, owner=owner, group=group):
+        with draft_folder(path.parent) as (draft, lock):
+            _run(bootnode, "-genkey", str(draft / "key"), lock=lock)
+            if not has_key(draft / "key"):
+                raise NodeKeyError(f"{bootnode} makes no key: is it go-ethereum's bootnode?")
+            key = (draft / "key").read_bytes()
+        write_atomic(path, key, mode=0o600, owner=owner, group=group)
 
 
 def public_key(path: Path, *, bootnode: Path) -> str:
@@ -88,9 +89,11 @@ def public_key(path: Path, *, bootnode: Path) -> str:
     return answer
 
 
-def _run(bootnode: Path, *arguments: str) -> str:
+def _run(bootnode: Path, *arguments: str, lock: int | None = None) -> str:
+    command = [str(bootnode), *arguments]
+    kept = [] if lock is None else [lock]
     try:
-        run = subprocess.run([str(bootnode), *arguments], capture_output=True, text=True, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, pass_fds=kept)
     except OSError as error:
         raise NodeKeyError(f"{bootnode} cannot be run: {error.strerror}") from error
     if run.returncode:

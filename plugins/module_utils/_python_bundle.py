@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder
 
 __all__ = ["ARCHITECTURES", "Wanted", "bundle", "checksum", "read"]
 
@@ -81,7 +81,7 @@ def bundle(cache: Path, wanted: Wanted, environ: Mapping[str, str]) -> Path:
     Raises CliqueError where a wheel cannot be had or does not fit its hash.
     """
     try:
-        with in_folder(cache, mode=0o755), scratch_in(cache, "bundle") as scratch:
+        with in_folder(cache, mode=0o755), draft_folder(cache) as (scratch, _):
             return _bundle(cache, scratch, wanted, environ)
     except OSError as error:
         raise CliqueError(f"{cache} cannot be filled: {reason(error)}") from error

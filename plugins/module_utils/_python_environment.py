@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import in_folder, scratch_in
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder
 
 __all__ = ["State", "Wanted", "look", "make", "plan", "require"]
 
 VERSION = ".".join(map(str, sys.version_info[:2]))
 CONFIG = "pyvenv.cfg"  # what makes a folder an environment
-DRAFT = "draft"
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,11 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> 
         raise CliqueError("sha256 has to be given: it says what was sent")
     os.umask(0o022)  # everybody may read it
     try:
-        for cut_off in wanted.directory.glob(f".{DRAFT}-*"):
-            shutil.rmtree(cut_off)
         with (
             in_folder(wanted.directory, mode=0o755),
             in_folder(wanted.command.parent, mode=0o755),
-            scratch_in(wanted.directory, DRAFT) as scratch,
-            scratch_in(wanted.command.parent, DRAFT) as beside_command,  # which may be on another disk
+            draft_folder(wanted.directory) as (scratch, _),
+            draft_folder(wanted.command.parent) as (beside_command, _),  # which may be on another disk
         ):
             link = beside_command / "link"
             link.symlink_to(wanted.script)

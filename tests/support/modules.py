@@ -21,6 +21,17 @@ def run_module(
     name: str, arguments: Mapping[str, Any], *, check: bool = False, before: Callable[[], None] = lambda: None
 ) -> Answer:
     """Run one module on this machine with diff on and return its answer; before is called first in its process."""
+    stdout, stderr = say(name, arguments, check=check, before=before)
+    assert stdout.strip(), f"{name} answered nothing:\n{stderr}"
+    answer: Answer = json.loads(stdout)
+    answer.pop("invocation", None)
+    return answer
+
+
+def say(
+    name: str, arguments: Mapping[str, Any], *, check: bool = False, before: Callable[[], None] = lambda: None
+) -> tuple[str, str]:
+    """Run one module and return all that it printed; before is called first in its process."""
     module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
 
     def main() -> None:
@@ -28,11 +39,7 @@ def run_module(
         with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
             module.main()
 
-    stdout, stderr = _in_a_process(main)
-    assert stdout.strip(), f"{name} answered nothing:\n{stderr}"
-    answer: Answer = json.loads(stdout)
-    answer.pop("invocation", None)
-    return answer
+    return _in_a_process(main)
 
 
 def _in_a_process(function: Callable[[], None]) -> tuple[str, str]:

@@ -125,6 +125,6 @@ def test_what_a_power_cut_left_is_made_anew(project: dict[str, Any], host: Path)
     made = run_module("python_environment", send(project, host))
     whole = tree(host)
     Path(made["python"]).unlink()
-    (host / "opt/grid-watch/.draft-cut-off/lib").mkdir(parents=True)
+    (host / "opt/grid-watch/.clique-draft-cut-off/lib").mkdir(parents=True)
     assert run_module("python_environment", send(project, host))["changed"] is True
     assert tree(host).keys() == whole.keys()
