@@ -12,7 +12,6 @@ from typing import TypeVar
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
 from eth_account import Account
-from eth_account.datastructures import SignedTransaction
 from eth_account.signers.local import LocalAccount
 from eth_typing import BlockNumber, HexStr
 from requests.exceptions import RequestException
@@ -26,6 +25,7 @@ __all__ = [
     "ChainError",
     "Identity",
     "NodeUnreachableError",
+    "Signed",
     "account_of",
     "connect",
     "identify",
@@ -66,6 +66,15 @@ class Call:
     gas: int
     data: bytes = b""
     value_wei: int = 0
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signed transaction: its nonce, its hash, and what to send, both in hex."""
+
+    nonce: int
+    transaction: str
+    raw: str
 
 
 @dataclass(frozen=True)
@@ -177,7 +186,7 @@ def wait_until_idle(web3: Web3, address: str, *, timeout_s: float, clock: Clock)
 
 def sign_all(
     web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeout_s: float, clock: Clock
-) -> list[SignedTransaction]:
+) -> list[Signed]:
     """Sign calls with consecutive nonces, once nothing that the account sent is under way, and it can pay for them."""
     nonce = wait_until_idle(web3, account.address, timeout_s=timeout_s, clock=clock)
     _wait(
@@ -193,7 +202,7 @@ def sign_all(
     balance = web3.eth.get_balance(account.address)
     if balance < needed:
         raise ChainError(f"{account.address} has {balance} wei and needs {needed}; send it some first")
-    return [
+    signed = [
         account.sign_transaction(
             {
                 "type": 2,
@@ -209,6 +218,10 @@ def sign_all(
         )
         for offset, call in enumerate(calls)
     ]
+    return [
+        Signed(nonce + offset, Web3.to_hex(one.hash), Web3.to_hex(one.raw_transaction))
+        for offset, one in enumerate(signed)
+    ]
 
 
 def send_all(
@@ -216,11 +229,12 @@ def send_all(
 ) -> list[TxReceipt]:
     """Send all calls at once, with consecutive nonces, wait for their receipts, and refuse to go on if one failed."""
     signed = sign_all(web3, account, calls, timeout_s=timeout_s, clock=clock)
-    hashes = [web3.eth.send_raw_transaction(one.raw_transaction) for one in signed]
+    for one in signed:
+        web3.eth.send_raw_transaction(HexStr(one.raw))
     end_s = clock.monotonic() + timeout_s
     receipts = [
-        wait_for_receipt(web3, Web3.to_hex(sent), call.purpose, timeout_s=end_s - clock.monotonic(), clock=clock)
-        for call, sent in zip(calls, hashes, strict=True)
+        wait_for_receipt(web3, one.transaction, call.purpose, timeout_s=end_s - clock.monotonic(), clock=clock)
+        for call, one in zip(calls, signed, strict=True)
     ]
     for call, done in zip(calls, receipts, strict=True):
         if done["status"] != 1:

@@ -14,7 +14,19 @@ from eth_abi.exceptions import DecodingError
 from web3 import Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
-__all__ = ["AbiError", "choose", "constructor", "decode", "encode", "event", "reason", "selector", "signature"]
+__all__ = [
+    "AbiError",
+    "address",
+    "by_name",
+    "choose",
+    "constructor",
+    "decode",
+    "encode",
+    "event",
+    "reason",
+    "selector",
+    "signature",
+]
 
 Item = Mapping[str, Any]
 """A function, an event, an error or a parameter, as an ABI has it."""
@@ -93,6 +105,14 @@ def encode(parameters: Sequence[Item], values: Sequence[Any], whose: str) -> byt
         return bytes(abi_encode([_type_of(one) for one in parameters], given))
     except _UnfitError as error:
         raise AbiError(f"{whose} cannot take {error}") from error
+
+
+def address(value: Any, what: str, whose: str) -> str:
+    """An address with its checksum; raises AbiError where it is none, or its checksum is wrong."""
+    try:
+        return _address(value, what)
+    except _UnfitError as error:
+        raise AbiError(f"{whose} cannot have {error}") from error
 
 
 class _UnfitError(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import keccak256
 
-__all__ = ["ArtifactError", "Code", "Contract", "is_same_code", "link", "load", "recognise"]
+__all__ = ["ArtifactError", "Code", "Contract", "interface", "is_same_code", "link", "load", "recognise"]
 
 Places = Sequence[tuple[int, int]]
 """Where something stands in code: offset and length in bytes."""
@@ -41,13 +41,13 @@ class Code:
 
 @dataclass(frozen=True)
 class Contract:
-    """What an artefact says of a contract. immutables is None where it does not say which places they take."""
+    """What an artefact says of a contract. immutables has the places they take, and is None where it does not say."""
 
     name: str | None
     abi: Sequence[Mapping[str, Any]]
     creation: Code
     runtime: Code
-    immutables: Places | None
+    immutables: Mapping[str, Any] | None
     compiler: Mapping[str, Any] | None = None
 
 
@@ -60,6 +60,15 @@ def load(file: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ArtifactError(f"{file} is not an artefact: it has to be a JSON object")
     return loaded
+
+
+def interface(given: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, Any]]]:
+    """What a contract is called in messages, and its ABI, from a module's abi, artifact or artifact_file."""
+    if given["abi"] is not None:
+        contract = _contract(None, given["abi"], {}, None)
+    else:
+        contract = recognise(given["artifact"] or load(Path(given["artifact_file"])), given["contract"])
+    return contract.name or f"the contract at {given['address']}", contract.abi
 
 
 def recognise(artifact: Mapping[str, Any], wanted: str | None = None) -> Contract:
@@ -119,8 +128,9 @@ def _contract(name: str | None, abi: Any, creation: Mapping[str, Any], runtime: 
         raise ArtifactError(f"the abi of {name or 'the artefact'} is not a list of functions, events and errors")
     runtime = runtime or {}
     references = runtime.get("immutableReferences")
-    immutables = None if references is None else tuple(_places(place for each in references.values() for place in each))
-    return Contract(name, abi, _code(creation), _code(runtime), immutables)
+    if references is not None:
+        _all_places(references)
+    return Contract(name, abi, _code(creation), _code(runtime), references)
 
 
 def _code(part: Mapping[str, Any]) -> Code:
@@ -134,6 +144,10 @@ def _code(part: Mapping[str, Any]) -> Code:
 
 def _places(places: Any) -> Iterator[tuple[int, int]]:
     return ((int(place["start"]), int(place["length"])) for place in places)
+
+
+def _all_places(references: Mapping[str, Any]) -> list[tuple[int, int]]:
+    return [place for places in references.values() for place in _places(places)]
 
 
 def link(contract: Contract, libraries: Mapping[str, str]) -> Contract:
@@ -201,7 +215,7 @@ def is_same_code(contract: Contract, standing: bytes) -> bool:
     wanted = bytes.fromhex(contract.runtime.text)
     if len(wanted) != len(standing):
         return False
-    places = list(contract.immutables) if contract.immutables is not None else list(_empty_places(wanted))
+    places = list(_empty_places(wanted)) if contract.immutables is None else _all_places(contract.immutables)
     if wanted.startswith(OWN_ADDRESS):
         places.append((1, ADDRESS_BYTES))
     return _masked(wanted, places) == _masked(standing, places)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 
-__all__ = ["give", "make_directory", "write_atomic"]
+__all__ = ["give", "make_directory", "read_text", "write_atomic"]
 
 
 def give(path: Path, *, owner: str | None, group: str | None) -> None:
@@ -35,6 +35,17 @@ def make_directory(path: Path, *, mode: int, owner: str | None = None, group: st
         raise CliqueError(f"the folder {path} cannot be made: {error.strerror}") from error
     give(path, owner=owner, group=group)
     return True
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file; None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise CliqueError(f"{path} cannot be read: {reason}") from error
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int, owner: str | None = None, group: str | None = None) -> None:
