@@ -13,7 +13,17 @@ from typing import Any
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import keccak256
 
-__all__ = ["ArtifactError", "Code", "Contract", "interface", "is_same_code", "link", "load", "recognise"]
+__all__ = [
+    "ArtifactError",
+    "Code",
+    "Contract",
+    "given_contract",
+    "interface",
+    "is_same_code",
+    "link",
+    "load",
+    "recognise",
+]
 
 Places = Sequence[tuple[int, int]]
 """Where something stands in code: offset and length in bytes."""
@@ -64,11 +74,14 @@ def load(file: Path) -> dict[str, Any]:
 
 def interface(given: Mapping[str, Any]) -> tuple[str, Sequence[Mapping[str, Any]]]:
     """What a contract is called in messages, and its ABI, from a module's abi, artifact or artifact_file."""
-    if given["abi"] is not None:
-        contract = _contract(None, given["abi"], {}, None)
-    else:
-        contract = recognise(given["artifact"] or load(Path(given["artifact_file"])), given["contract"])
+    contract = given_contract(given) if given["abi"] is None else _contract(None, given["abi"], {}, None)
     return contract.name or f"the contract at {given['address']}", contract.abi
+
+
+def given_contract(given: Mapping[str, Any]) -> Contract:
+    """The contract that a module's artifact or artifact_file, and contract, tell of."""
+    artifact = load(Path(given["artifact_file"])) if given["artifact"] is None else given["artifact"]
+    return recognise(artifact, given["contract"])
 
 
 def recognise(artifact: Mapping[str, Any], wanted: str | None = None) -> Contract:

@@ -154,7 +154,8 @@ def plan(
     if not NAME.fullmatch(called):
         raise DeploymentError(f"{called} cannot be the name of a record; use letters, digits, _, $ and -")
     linked = link(
-        contract, {library: address(at, f"the library {library}", called) for library, at in libraries.items()}
+        replace(contract, name=called),
+        {library: address(at, f"the library {library}", called) for library, at in libraries.items()},
     )
     if salt is None and not linked.runtime.text:
         raise DeploymentError(
@@ -262,9 +263,9 @@ def refuse_another(web3: Web3, planned: Plan, other: Deployment, identity: Ident
     """Raise DeploymentError that says in what another deployment of this name differs."""
     code = _code_at(web3, other.address)
     same = bool(planned.contract.runtime.text) and is_same_code(planned.contract, code)
-    different = "another address, or arguments" if same else "code or libraries"
+    different = "other arguments, or another salt" if same else "other code or libraries"
     raise DeploymentError(
-        f"{planned.name} stands at {other.address} on chain {identity.chain_id} with other {different}; "
+        f"{planned.name} stands at {other.address} on chain {identity.chain_id} with {different}; "
         "set on_change to redeploy to have it anew beside that, or give this one another name"
     )
 

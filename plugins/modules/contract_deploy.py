@@ -166,8 +166,7 @@ UNKNOWN = dict.fromkeys(["address", "chain_id", "block", "transaction", "record_
 
 def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     """Do, or predict, what the module is for."""
-    artifact = given["artifact"] or _contract_artifact.load(Path(given["artifact_file"]))
-    contract = _contract_artifact.recognise(artifact, given["contract"])
+    contract = _contract_artifact.given_contract(given)
     if check_mode and options.has_null([given["arguments"], given["libraries"]]):
         name = given["name"] or contract.name or "the contract"
         return _later(f"{name} would be deployed after its arguments and libraries are known", None)
@@ -190,10 +189,10 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
     identity = _chain.identify(web3)
     files = backend.Files.of(Path(given["deployments_dir"]), identity, planned.name)
     before = files.read()
+    seen = found = backend.look(web3, planned, identity, before)
     pending = _send_once.read(before["pending"], identity)
-    if pending and not check_mode:
-        _send_once.finish(web3, pending, f"deploy {planned.name}", **waiting)
-    seen = backend.look(web3, planned, identity, before)
+    if pending and not check_mode and _send_once.finish(web3, pending, f"deploy {planned.name}", **waiting):
+        seen = backend.look(web3, planned, identity, before)
     if seen.other and given["on_change"] == "fail":
         backend.refuse_another(web3, planned, seen.other, identity)
     deployment = seen.standing
@@ -201,10 +200,10 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         account = _chain.account_of(given["keystore"], given["password_file"], given["private_key"])
         deployment = backend.deploy(web3, planned, account, identity, keep=files.keep, **waiting)
     wanted = backend.texts(planned, deployment, identity) if deployment else None
-    recorded = seen.standing is not None and before == {**(wanted or {}), "pending": None}
+    recorded = found.standing is not None and before == {**(wanted or {}), "pending": None}
     if wanted and not recorded and not check_mode:
         files.write(wanted)
-    former = seen.standing or seen.other
+    former = found.standing or found.other
     address = deployment.address if deployment else planned.address
     return {
         "changed": not recorded,
@@ -216,7 +215,7 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
         "artifact_file": str(files.artifact),
         "diff": _diff(
             former.address if former else None,
-            seen.standing.address if seen.standing else planned.address,
+            found.standing.address if found.standing else planned.address,
             recorded=recorded,
         ),
     }

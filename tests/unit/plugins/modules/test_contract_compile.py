@@ -2,23 +2,15 @@
 """contract_compile with the compiler that this machine can get."""
 
 import json
-import runpy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.modules import assert_check_mode_is_truthful, assert_refused
 
-CHECKOUT = Path(__file__).parents[4]
 PRAGMA = "// SPDX-License-Identifier: GPL-3.0-or-later\npragma solidity ^0.8.0;\n"
 BASE = PRAGMA + "abstract contract Base { uint256 public base = 1; }\n"
 TARIFF = PRAGMA + 'import "./Base.sol";\ncontract Tariff is Base { uint256 public price = 2; }\n'
-
-
-@pytest.fixture(scope="session")
-def solc() -> str:
-    script = runpy.run_path(str(CHECKOUT / "scripts/contracts.py"))
-    return str(script["native_solc"]() or script["npm_solc"]())
 
 
 @pytest.fixture
