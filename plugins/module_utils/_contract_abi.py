@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
@@ -38,6 +38,8 @@ BYTES = re.compile(r"bytes([0-9]*)")
 FUNCTION_BYTES = 24
 INTEGER = re.compile(r"(u?)int([0-9]*)")
 ARRAY = re.compile(r"(.*)\[([0-9]*)\]")
+# What geth says before it comes to the point.
+PREAMBLE = re.compile(r"^(execution reverted: |failed with [0-9]+ gas: )")
 ERROR_SELECTOR, PANIC_SELECTOR = bytes.fromhex("08c379a0"), bytes.fromhex("4e487b71")
 PANICS = {
     0x01: "an assertion failed",
@@ -246,8 +248,8 @@ def _topic(parameter: Item, topic: bytes) -> Any:
 
 def reason(abi: Sequence[Item], error: Exception) -> str:
     """Why a contract refused, in its own words, from the error of a call or of an estimate."""
-    data = next((HEX.fullmatch(told) for told in _told(error) if HEX.fullmatch(told)), None)
-    raw = bytes.fromhex(data.group()[2:]) if data else b""
+    message, data = _told(error)
+    raw = bytes.fromhex(data[2:]) if HEX.fullmatch(data) else b""
     try:
         if raw[:4] == ERROR_SELECTOR:
             return str(abi_decode(["string"], raw[4:])[0])
@@ -263,14 +265,15 @@ def reason(abi: Sequence[Item], error: Exception) -> str:
         pass
     if raw:
         return f"an error that its interface does not have, 0x{raw.hex()}"
-    message = getattr(error, "message", None) or str(error)
-    return " ".join(str(message).removeprefix("execution reverted: ").split()) or type(error).__name__
+    return " ".join(PREAMBLE.sub("", message).split()) or type(error).__name__
 
 
-def _told(error: Exception) -> Iterator[str]:
-    if isinstance(error, ContractLogicError) and isinstance(error.data, str):
-        yield error.data
-    if isinstance(error, Web3RPCError) and error.rpc_response:
-        told = error.rpc_response.get("error")
-        if isinstance(told, Mapping) and isinstance(told.get("data"), str):
-            yield str(told["data"])
+def _told(error: Exception) -> tuple[str, str]:
+    """The message of a node's answer, and its data, which is empty where there is none."""
+    if isinstance(error, ContractLogicError):
+        return error.message or "", error.data if isinstance(error.data, str) else ""
+    response = error.rpc_response if isinstance(error, Web3RPCError) else None
+    told = (response or {}).get("error")
+    if not isinstance(told, Mapping):
+        return str(error), ""
+    return str(told.get("message", "")), str(told.get("data", ""))

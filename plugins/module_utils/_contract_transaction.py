@@ -157,15 +157,16 @@ def _mined_while_waiting(
 
 
 def _require_success(web3: Web3, job: Job, receipt: TxReceipt) -> None:
-    """Raise CallError with the contract's reason where the transaction failed: it is asked again, one block before."""
+    """Raise CallError with the contract's reason where the transaction failed: it is asked again, around that block."""
     if receipt["status"] == 1:
         return
     block = receipt["blockNumber"]
-    why = "it had too little gas, or the contract changed in the same block"
-    try:
-        web3.eth.call(job.params(receipt["from"]), BlockNumber(block - 1))
-    except Web3Exception as error:
-        why = reason(job.function.abi, error)
+    why = "it had too little gas"
+    for state in (block, block - 1):
+        try:
+            web3.eth.call(job.params(receipt["from"]), BlockNumber(state))
+        except Web3Exception as error:
+            why = reason(job.function.abi, error)
     raise CallError(
         f"{job.function.named} failed, in {Web3.to_hex(receipt['transactionHash'])} of block {block}: {why}"
     )

@@ -4,6 +4,7 @@
 import itertools
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,8 @@ def test_a_node_that_stops_answering_ends_in_a_sentence(
         assert_refused("contract_deploy", {**arguments, "rpc_url": url}, tmp_path, *words)
 
 
+OPEN = Path(__file__).parents[3] / "support/open_artifact.mjs"
+ARGUMENTS = (10**21, "0xdeadbeef")
 BACKEND = "ansible_collections.smartenergy.clique.plugins.module_utils"
 
 
@@ -223,6 +226,28 @@ def test_an_artefact_of_each_tool_is_deployed_once(
     assert chain.web3.eth.get_balance(real["address"]) == 5
     record = json.loads(Path(real["record_file"]).read_text())
     assert record["genesis_hash"] == Web3.to_hex(chain.web3.eth.get_block(0)["hash"])
+
+
+def test_the_exported_artefact_opens_in_truffle_ethers_and_web3_unchanged(
+    chain: Chain, tariff: dict[str, Any], contracts_script: dict[str, Any]
+) -> None:
+    real = run_module("contract_deploy", tariff)
+    bundle, modules = contracts_script["truffle_contract"](), contracts_script["npm_packages"]()
+    command = ["node", OPEN, bundle, modules, real["artifact_file"], chain.url]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    artifact = json.loads(Path(real["artifact_file"]).read_text())
+    web3 = chain.web3
+    functions = web3.eth.contract(artifact["networks"]["1337"]["address"], abi=artifact["abi"]).functions
+    wanted = {
+        "address": real["address"],
+        "limit": str(functions.limit().call()),
+        "open": [str(hour) for hour in functions.terms().call()[1]],
+    }
+    assert wanted["open"] == ["6", "22"]
+    assert json.loads(told.stdout.splitlines()[-1]) == {"byTruffle": wanted, "byEthers": wanted}
+    factory = web3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
+    assert factory.constructor(*ARGUMENTS, (chain.admin.address, [6, 22]), []).estimate_gas() > 0
 
 
 @pytest.mark.parametrize("method", ["create", "create2"])
