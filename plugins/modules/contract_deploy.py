@@ -50,8 +50,8 @@ options:
   method:
     description:
       - V(create2) deploys through the well-known deployment proxy, which has to be on the chain, as
-        M(smartenergy.clique.clique_genesis) puts it there. The address follows from code, arguments and O(salt): it is
-        known in advance, and a lost record is made anew. The constructor is called by the proxy.
+        M(smartenergy.clique.clique_genesis) puts it there. The address follows from code, arguments and O(salt), so it
+        is known in advance, and a lost record is made anew. The constructor is called by the proxy.
       - V(create) deploys from the account itself. The address follows from who sends it and when, so that
         a contract whose record is lost is deployed anew.
     type: str
