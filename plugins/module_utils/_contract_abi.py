@@ -235,9 +235,9 @@ def event(abi: Sequence[Item], topics: Sequence[bytes], data: bytes) -> tuple[st
     if item is None:
         return None, []
     try:
-        plain = iter(decode([one for one in item["inputs"] if not one["indexed"]], data))
+        plain = iter(decode([one for one in item["inputs"] if not one.get("indexed")], data))
         marked = iter(topics[1:])
-        values = [_topic(one, bytes(next(marked))) if one["indexed"] else next(plain) for one in item["inputs"]]
+        values = [_topic(one, bytes(next(marked))) if one.get("indexed") else next(plain) for one in item["inputs"]]
     except (DecodingError, StopIteration):
         return None, []
     return item["name"], by_name(item["inputs"], values)

@@ -137,13 +137,31 @@ def _compiled(artifact: Mapping[str, Any]) -> str | None:
 
 
 def _contract(name: str | None, abi: Any, creation: Mapping[str, Any], runtime: Mapping[str, Any] | None) -> Contract:
-    if not isinstance(abi, list) or not all(isinstance(item, Mapping) and "type" in item for item in abi):
+    if not isinstance(abi, list) or not all(map(_is_item, abi)):
         raise ArtifactError(f"the abi of {name or 'the artefact'} is not a list of functions, events and errors")
     runtime = runtime or {}
     references = runtime.get("immutableReferences")
     if references is not None:
         _all_places(references)
     return Contract(name, abi, _code(creation), _code(runtime), references)
+
+
+def _is_item(item: Any) -> bool:
+    if not isinstance(item, Mapping) or "type" not in item:
+        return False
+    lists = {"function": ["inputs", "outputs"], "constructor": ["inputs"], "event": ["inputs"], "error": ["inputs"]}
+    wanted: list[str] = lists.get(item["type"], [])
+    named = "name" in item or item["type"] not in ("function", "event", "error")
+    return named and all(_are_parameters(item.get(key)) for key in wanted)
+
+
+def _are_parameters(listed: Any) -> bool:
+    return isinstance(listed, list) and all(
+        isinstance(one, Mapping)
+        and isinstance(one.get("type"), str)
+        and (not one["type"].startswith("tuple") or _are_parameters(one.get("components")))
+        for one in listed
+    )
 
 
 def _code(part: Mapping[str, Any]) -> Code:

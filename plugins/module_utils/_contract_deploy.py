@@ -125,10 +125,13 @@ class Files:
         """Their texts, by their names here; None for one that is not there."""
         return {field.name: read_text(getattr(self, field.name)) for field in fields(self)}
 
-    def keep(self, pending: str) -> None:
-        """Remember what is about to be sent; whoever reads it could send it."""
+    def keep(self, pending: _send_once.Kept | None) -> None:
+        """Remember what is about to be sent, which whoever reads it could send; None forgets it."""
+        if pending is None:
+            self.pending.unlink(missing_ok=True)
+            return
         with in_folder(self.pending.parent, mode=0o755):
-            write_atomic(self.pending, pending.encode(), mode=0o600)
+            write_atomic(self.pending, _send_once.text(pending).encode(), mode=0o600)
 
     def write(self, wanted: Mapping[str, str]) -> None:
         """Write the record and the artefact, and forget what was under way."""
@@ -213,7 +216,7 @@ def _known(web3: Web3, identity: Identity, kept: Mapping[str, str | None]) -> De
     if pending and (receipt := _send_once.found(web3, pending)):
         told = pending.purpose
         at = told.get("address") or receipt["contractAddress"]
-        if at and _code_at(web3, at):
+        if isinstance(at, str) and Web3.is_checksum_address(at) and _code_at(web3, at):
             block = receipt["blockNumber"]
             return Deployment(at, block, pending.transaction, told.get("salt"), told.get("init_code_hash", ""))
     recorded = _recorded(kept["record"], identity)
@@ -279,7 +282,7 @@ def deploy(
     account: LocalAccount,
     identity: Identity,
     *,
-    keep: Callable[[str], None],
+    keep: Callable[[_send_once.Kept | None], None],
     timeout_s: float,
     clock: Clock,
 ) -> Deployment:
@@ -305,7 +308,7 @@ def deploy(
         Call(f"deploy {planned.name}", to, gas + gas // 10, planned.data, planned.value_wei),
         identity,
         purpose={"address": planned.address, "salt": planned.salt_text, "init_code_hash": planned.init_code_hash},
-        keep=lambda kept: keep(_send_once.text(kept)),
+        keep=keep,
         timeout_s=timeout_s,
         clock=clock,
     )

@@ -121,10 +121,12 @@ def carry_out(
     what, kept = f"call {job.function.named}", seen.kept
     waiting: dict[str, Any] = {"timeout_s": timeout_s, "clock": clock, "confirmations": job.confirmations}
 
-    def write(wanted: _send_once.Kept) -> None:
+    def write(wanted: _send_once.Kept | None) -> None:
         nonlocal kept
         kept = wanted
-        if job.record:
+        if job.record and wanted is None:
+            job.record.unlink(missing_ok=True)
+        elif job.record and wanted:
             with in_folder(job.record.parent, mode=0o755):
                 write_atomic(job.record, _send_once.text(wanted).encode(), mode=0o600 if wanted.raw else 0o644)
 

@@ -53,9 +53,15 @@ def read(told: str | None, identity: Identity) -> Kept | None:
         kept = Kept(**json.loads(told or "null"))
     except (ValueError, TypeError):
         return None
-    if not (
-        HASH.fullmatch(str(kept.transaction)) and isinstance(kept.nonce, int) and isinstance(kept.purpose, Mapping)
-    ):
+    is_whole = (
+        HASH.fullmatch(str(kept.transaction))
+        and Web3.is_address(kept.sender)
+        and isinstance(kept.nonce, int)
+        and isinstance(kept.raw, str | None)
+        and isinstance(kept.block, int | None)
+        and isinstance(kept.purpose, Mapping)
+    )
+    if not is_whole:
         return None
     return kept if (kept.chain_id, kept.genesis_hash) == (identity.chain_id, identity.genesis_hash) else None
 
@@ -95,16 +101,23 @@ def send(
     identity: Identity,
     *,
     purpose: Mapping[str, Any],
-    keep: Callable[[Kept], None],
+    keep: Callable[[Kept | None], None],
     timeout_s: float,
     clock: Clock,
     confirmations: int = 1,
 ) -> TxReceipt:
-    """Sign, keep, send and wait, in this order; whether it failed is up to the caller to see."""
+    """Sign, keep, send and wait, in this order; whether it failed is up to the caller to see.
+
+    keep is called with None where the node does not take it, so that nothing is left of it.
+    """
     (signed,) = sign_all(web3, account, [call], timeout_s=timeout_s, clock=clock)
     chain = (identity.chain_id, identity.genesis_hash)
     keep(Kept(*chain, account.address, signed.nonce, signed.transaction, signed.raw, None, purpose))
-    _send(web3, signed.raw)
+    try:
+        _send(web3, signed.raw)
+    except Web3RPCError:
+        keep(None)
+        raise
     return wait_for_receipt(
         web3, signed.transaction, call.purpose, timeout_s=timeout_s, clock=clock, confirmations=confirmations
     )

@@ -199,8 +199,9 @@ def run(given: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
 
 
 def _job(given: dict[str, Any], name: str, abi: Sequence[Mapping[str, Any]]) -> backend.Job:
-    if given["confirmations"] < 1 or given["value_wei"] < 0:
-        raise CliqueError("value_wei has to be 0 or more, and confirmations 1 or more; correct them")
+    for option, least in (("value_wei", 0), ("confirmations", 1), ("gas", 21_000)):
+        if given[option] is not None and given[option] < least:
+            raise CliqueError(f"{option} cannot be {given[option]}; give {least} or more")
     address, unless = given["address"], given["unless"]
     function = _contract_calls.prepare(name, address, abi, given["function"], given["arguments"], reads=False)
     condition = None

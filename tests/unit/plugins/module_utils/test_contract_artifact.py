@@ -91,7 +91,17 @@ def test_the_hash_of_a_missing_library_is_told() -> None:
     [
         ({}, None, "the artefact has no abi; give an artefact of Truffle, Hardhat or Foundry, or solc's standard JSON"),
         ({"abi": {}, "bytecode": "0x"}, None, "the abi of the artefact is not a list of functions, events and errors"),
-        ({"contractName": "T", "abi": [{}]}, None, "the abi of T is not a list of functions, events and errors"),
+        *(
+            ({"contractName": "T", "abi": [item]}, None, "the abi of T is not a list of functions, events and errors")
+            for item in (
+                {},
+                "f()",
+                {"type": "function", "inputs": [], "outputs": []},
+                {"type": "function", "name": "f", "inputs": []},
+                {"type": "constructor", "inputs": [{"name": "a"}]},
+                {"type": "event", "name": "E", "inputs": [{"name": "a", "type": "tuple[]"}]},
+            )
+        ),
         ({"contracts": {}}, None, "the compiler's output has 0 contracts with code; name one in contract, of: none"),
         ({"contracts": {"a.sol": {"T": {"abi": []}}}}, "T", "the artefact has no evm; give an artefact of"),
         (

@@ -2,6 +2,7 @@
 """Addresses known in advance, against web3's own, and the files of a deployment."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._contract_deplo
     texts,
 )
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._send_once import Kept, read
 from eth_abi.abi import encode
 from eth_typing import HexStr
 from hypothesis import given
@@ -104,9 +106,16 @@ def test_the_record_and_the_artifact_say_where_it_stands(tmp_path: Path) -> None
     }
     files = Files.of(tmp_path, CHAIN, "Tariff")
     assert files.read() == {"record": None, "artifact": None, "pending": None}
-    files.keep("sent")
-    assert files.read()["pending"] == "sent"
+    sent = Kept(1337, CHAIN.genesis_hash, OWNER, 7, "0x" + "cd" * 32, "0x02", None, {})
+    files.keep(sent)
+    assert read(files.read()["pending"], CHAIN) == sent
     assert files.pending.stat().st_mode & 0o777 == 0o600
+    for change in ({"raw": 5}, {"nonce": "7"}, {"sender": "me"}, {"transaction": None}, {"purpose": None}, {"more": 1}):
+        assert read(json.dumps({**asdict(sent), **change}), CHAIN) is None
+    assert read(json.dumps({**asdict(sent), "genesis_hash": "0x" + "12" * 32}), CHAIN) is None
+    files.keep(None)
+    assert files.read()["pending"] is None
+    files.keep(sent)
     files.write(told)
     assert files.read() == {**told, "pending": None}
     assert {path.name for path in (tmp_path / "1337").iterdir()} == {"Tariff.json", "Tariff.artifact.json"}

@@ -230,8 +230,10 @@ def test_what_fails_after_it_was_sent_is_told_with_its_reason(
         ({"arguments": [LIMIT + 1], "gas": 100_000}, f"refuses: TooDear(limit: {LIMIT}, asked: {LIMIT + 1})"),
         ({"private_key": "0x" + "11" * 32}, "setPrice(uint256) of Tariff refuses: only the owner sets the price"),
         ({"value_wei": 10**30}, "setPrice(uint256) of Tariff refuses: insufficient funds"),
-        ({"value_wei": -1}, "value_wei has to be 0 or more, and confirmations 1 or more; correct them"),
-        ({"confirmations": 0}, "value_wei has to be 0 or more, and confirmations 1 or more; correct them"),
+        ({"value_wei": -1}, "value_wei cannot be -1; give 0 or more"),
+        ({"confirmations": 0}, "confirmations cannot be 0; give 1 or more"),
+        ({"gas": -1}, "gas cannot be -1; give 21000 or more"),
+        ({"gas": 10**8}, "exceeds block gas limit"),
         ({"arguments": ["many"]}, "setPrice(uint256) of Tariff cannot take 'many' as asked (uint256); give a whole"),
         ({"arguments": []}, "setPrice(uint256) of Tariff takes 1 arguments, not 0; give asked (uint256)"),
         ({"function": "limit", "arguments": []}, "limit() of Tariff only reads; use contract_call"),
@@ -260,7 +262,8 @@ def test_what_cannot_be_sent_is_refused(
     chain: Chain, setting: dict[str, Any], tmp_path: Path, wrong: dict[str, Any], words: str
 ) -> None:
     nonce = nonce_of(chain)
-    assert_refused("contract_transaction", {**setting, **wrong}, tmp_path, words)
+    given = {**setting, "record_file": str(tmp_path / "price.json"), **wrong}
+    assert_refused("contract_transaction", given, tmp_path, words)
     assert nonce_of(chain) == nonce
 
 
