@@ -65,7 +65,7 @@ def documented(kind: str = "module") -> dict[str, dict[str, Any]]:
     """What ansible-doc says of each plugin, by its short name, with doc fragments merged in."""
     folder = "modules" if kind == "module" else kind
     names = [f"smartenergy.clique.{path.stem}" for path in (CHECKOUT / "plugins" / folder).glob("*.py")]
-    command = [BIN / "ansible-doc", "--type", kind, "--json", *names]
+    command: list[str | Path] = [BIN / "ansible-doc", "--type", kind, "--json", *names]
     run = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True)
     return {name.rpartition(".")[2]: plugin["doc"] for name, plugin in json.loads(run.stdout).items()}
 

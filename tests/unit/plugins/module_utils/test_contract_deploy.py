@@ -20,7 +20,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._contract_deplo
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from ansible_collections.smartenergy.clique.plugins.module_utils._send_once import Kept, read
 from eth_abi.abi import encode
-from eth_typing import HexStr
+from eth_typing import HexAddress, HexStr
 from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
@@ -46,7 +46,7 @@ def test_the_address_is_that_of_create2_through_the_proxy(salt: bytes, wei: int)
     foretold = planned(artifact("address", "uint256"), [OWNER, wei], f"0x{salt.hex() or '0'}")
     init_code = "0x600a600c" + encode(["address", "uint256"], [OWNER, wei]).hex()
     filled = HexStr(f"0x{salt.rjust(32, bytes(1)).hex()}")
-    assert foretold.address == get_create2_address(PROXY, filled, HexStr(init_code))
+    assert foretold.address == get_create2_address(HexAddress(HexStr(PROXY)), filled, HexStr(init_code))
 
 
 @pytest.mark.parametrize("salt", ["0x1", "1", "0x01", "01", "0x" + "01".zfill(64)])
