@@ -20,6 +20,8 @@ description:
   - The module fails, and proposes nothing, where this node is down, does not seal or is not a signer, where the chain
     stands still, and where so few of the signers are known to be up that it would.
   - Needs nothing but Python's standard library.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
 options:
   ipc:
     description: Path of the sealer's Unix socket.
@@ -39,12 +41,12 @@ options:
     default: []
 attributes:
   check_mode:
-    description:
+    details:
       - Votes for nothing and shows what would be voted for.
       - Where no node answers, all but RV(message) is null, for a task before this one may start it in a real run.
     support: full
   diff_mode:
-    description: Shows the proposals of this sealer before and after.
+    details: Shows the proposals of this sealer before and after.
     support: full
 author:
   - The smartenergy.clique authors (!UNKNOWN)
@@ -114,7 +116,7 @@ from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils import _clique_signers
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
 from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
 
@@ -148,8 +150,8 @@ def main() -> None:
             module.fail_json(msg=str(error))
         unknown = dict.fromkeys(("agreed", "signers", "head", "change", "votes"))
         module.exit_json(changed=True, **unknown, message=f"would be voted for after this node runs: {error}")
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=plan.changed,
         votes=plan.proposals,
