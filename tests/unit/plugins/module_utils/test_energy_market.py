@@ -241,7 +241,7 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
         "gas_wei": 5,
         "actors": [],
     }
-    with pytest.raises(MarketError, match=words):
+    with pytest.raises(CliqueError, match=words):
         wanted_from(**{**given, **change})
 
 
