@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 
-__all__ = ["draft_folder", "give", "in_folder", "make_directory", "put", "write_atomic"]
+__all__ = ["draft_folder", "give", "in_folder", "make_directory", "put", "read_text", "write_atomic"]
 
 _DRAFT = ".clique-draft-"  # what the names of drafts begin with
 _OURS: set[Path] = set()  # what this process works on, and would wait for without end
@@ -74,6 +74,16 @@ def _gone_on_failure(folders: Iterable[Path]) -> Iterator[None]:
             with suppress(OSError):
                 folder.rmdir()
         raise
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file; None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliqueError(f"{path} cannot be read: {reason(error, 'text')}") from error
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int, owner: str | None = None, group: str | None = None) -> None:

@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 # Tracked by git and not in the tarball: what only a checkout needs, and galaxy.yml, which becomes MANIFEST.json.
 NOT_SHIPPED = {".ci/run", ".gitignore", "galaxy.yml"}
-# These ask the node of their own host while it runs, and do without it: there is nothing to connect them to.
+# These ask the node of their own host, over its socket and nothing else: there is nothing to connect them to.
 BESIDE_THEIR_NODE = {"geth_init", "geth_peers"}
 CONNECTION = {"ipc", "rpc_url", "timeout_s"}
 # Made by the build.
@@ -65,7 +65,7 @@ def documented(kind: str = "module") -> dict[str, dict[str, Any]]:
     """What ansible-doc says of each plugin, by its short name, with doc fragments merged in."""
     folder = "modules" if kind == "module" else kind
     names = [f"smartenergy.clique.{path.stem}" for path in (CHECKOUT / "plugins" / folder).glob("*.py")]
-    command = [BIN / "ansible-doc", "--type", kind, "--json", *names]
+    command = [str(BIN / "ansible-doc"), "--type", kind, "--json", *names]
     run = subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, text=True)
     return {name.rpartition(".")[2]: plugin["doc"] for name, plugin in json.loads(run.stdout).items()}
 
