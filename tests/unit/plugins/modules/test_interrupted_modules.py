@@ -3,6 +3,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -82,15 +83,31 @@ def test_a_list_of_peers(tmp_path: Path) -> None:
     assert_finished_by_the_next_run("geth_peers", peers, tmp_path)
 
 
-def sealer(root: Path, geth: Path) -> None:
+@pytest.fixture(scope="module")
+def sealer(tmp_path_factory: pytest.TempPathFactory, geth: Path) -> Path:
     """A folder in which a keystore is before there is a chain."""
-    root.mkdir()
+    root = tmp_path_factory.mktemp("sealer")
     run_module("geth_account", account(root, geth))
+    return root
 
 
-def test_a_chain(tmp_path: Path, geth: Path, genesis_hash: str) -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, sealer: Path, geth: Path, genesis_hash: str) -> Path:
+    """The same with its chain, which nobody cut off."""
+    root = tmp_path_factory.mktemp("whole") / "sealer"
+    copy(sealer, root)
+    run_module("geth_init", chain(root, geth, genesis_hash))
+    return root
+
+
+def copy(source: Path, root: Path) -> None:
+    """With owners and modes, which shutil does not keep."""
+    subprocess.run(["cp", "-a", source, root], check=True)
+
+
+def test_a_chain(tmp_path: Path, geth: Path, genesis_hash: str, sealer: Path) -> None:
     asked = partial(chain, geth=geth, genesis_hash=genesis_hash)
-    assert_finished_by_the_next_run("geth_init", asked, tmp_path, partial(sealer, geth=geth))
+    assert_finished_by_the_next_run("geth_init", asked, tmp_path, partial(copy, sealer))
 
 
 DIES = """
@@ -116,13 +133,13 @@ def dying_geth(folder: Path, geth: Path, place: Path, entries: int, *, alone: bo
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["with geth", "while geth works on"])
-def test_a_chain_that_geth_is_just_making(tmp_path: Path, geth: Path, genesis_hash: str, alone: bool) -> None:
+def test_a_chain_that_geth_is_just_making(
+    tmp_path: Path, geth: Path, genesis_hash: str, sealer: Path, whole: Path, alone: bool
+) -> None:
     """Of what geth has begun when it is killed, it cannot open everything again: a half-written freezer, for one."""
-    sealer(tmp_path / "whole", geth)
-    run_module("geth_init", chain(tmp_path / "whole", geth, genesis_hash))
-    for entries in range(8, 60, 12):
+    for entries in range(8, 60, 18):
         root = tmp_path / str(entries)
-        sealer(root, geth)
+        copy(sealer, root)
         asked = chain(root, geth, genesis_hash)
         program = dying_geth(tmp_path, geth, root, entries, alone=alone)
         died = not say("geth_init", {**asked, "geth": str(program)})[0]
@@ -130,7 +147,7 @@ def test_a_chain_that_geth_is_just_making(tmp_path: Path, geth: Path, genesis_ha
         done = run_module("geth_init", asked)
         assert not done.get("failed"), done
         assert run_module("geth_init", asked)["changed"] is False
-        assert shape(root) == shape(tmp_path / "whole")
+        assert shape(root) == shape(whole)
         if not died:
             break
     assert entries > 20
