@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,14 @@ def peers(root: Path) -> dict[str, Any]:
     return {"file": str(root / "peers.toml"), "enodes": [f"enode://{KEY}@127.0.0.1:30311"], "ipc": str(root / "ipc")}
 
 
+Asked = Callable[[Path], dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def genesis_hash(tmp_path_factory: pytest.TempPathFactory) -> str:
+def chain_in(tmp_path_factory: pytest.TempPathFactory, geth: Path) -> Asked:
     source = make_genesis([SIGNER])
     made = run_module("clique_genesis", {"path": str(tmp_path_factory.mktemp("hash") / "g.json"), "source": source})
-    return str(made["genesis_hash"])
+    return partial(chain, geth=geth, genesis_hash=made["genesis_hash"])
 
 
 def test_an_account(tmp_path: Path, geth: Path) -> None:
@@ -92,11 +96,11 @@ def sealer(tmp_path_factory: pytest.TempPathFactory, geth: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, sealer: Path, geth: Path, genesis_hash: str) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, sealer: Path, chain_in: Asked) -> Path:
     """The same with its chain, which nobody cut off."""
     root = tmp_path_factory.mktemp("whole") / "sealer"
     copy(sealer, root)
-    run_module("geth_init", chain(root, geth, genesis_hash))
+    run_module("geth_init", chain_in(root))
     return root
 
 
@@ -105,9 +109,8 @@ def copy(source: Path, root: Path) -> None:
     subprocess.run(["cp", "-a", source, root], check=True)
 
 
-def test_a_chain(tmp_path: Path, geth: Path, genesis_hash: str, sealer: Path) -> None:
-    asked = partial(chain, geth=geth, genesis_hash=genesis_hash)
-    assert_finished_by_the_next_run("geth_init", asked, tmp_path, partial(copy, sealer))
+def test_a_chain(tmp_path: Path, chain_in: Asked, sealer: Path) -> None:
+    assert_finished_by_the_next_run("geth_init", chain_in, tmp_path, partial(copy, sealer))
 
 
 DIES = """
@@ -134,14 +137,14 @@ def dying_geth(folder: Path, geth: Path, place: Path, entries: int, *, alone: bo
 
 @pytest.mark.parametrize("alone", [False, True], ids=["with geth", "while geth works on"])
 def test_a_chain_that_geth_is_just_making(
-    tmp_path: Path, geth: Path, genesis_hash: str, sealer: Path, whole: Path, alone: bool
+    tmp_path: Path, chain_in: Asked, sealer: Path, whole: Path, alone: bool
 ) -> None:
     """Of what geth has begun when it is killed, it cannot open everything again: a half-written freezer, for one."""
     for entries in range(8, 60, 18):
         root = tmp_path / str(entries)
         copy(sealer, root)
-        asked = chain(root, geth, genesis_hash)
-        program = dying_geth(tmp_path, geth, root, entries, alone=alone)
+        asked = chain_in(root)
+        program = dying_geth(tmp_path, Path(asked["geth"]), root, entries, alone=alone)
         died = not say("geth_init", {**asked, "geth": str(program)})[0]
         assert not died or not (root / "node/geth/geth").exists()
         done = run_module("geth_init", asked)
