@@ -28,6 +28,6 @@ def network(bring_up: tuple[Network, Run]) -> Network:
 
 
 @pytest.fixture
-def second_directory(tmp_path: Path) -> Path:
-    """A folder for a network that must not come into being."""
-    return tmp_path / "net"
+def second_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for a network that must not come into being; with a short path, as sockets need it."""
+    return tmp_path_factory.mktemp("n") / "net"
