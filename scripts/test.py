@@ -64,11 +64,9 @@ PHASES = {
             *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
         ],
     ],
-    # Two groups beside each other: one network and the demo next to it; sealers that come, go and part, and runs that
-    # are killed and finished by the next.
     "integration": [
         [
-            *("pytest", "-n", "2", "--dist", "loadgroup"),
+            *("pytest", "-n", "2", "--dist", "loadfile"),
             *(f"tests/integration/test_{name}.py" for name in ("network", "demo")),
             *(f"tests/integration/test_{name}.py" for name in ("ties", "sealers_change", "interrupted_network")),
         ],

@@ -15,8 +15,6 @@ from support.interrupted_plays import (
 )
 from support.network import Network
 
-pytestmark = pytest.mark.xdist_group("sealers")
-
 BASE_PORT = 28010  # below what Linux gives to outgoing connections
 POINTS = [
     "after Keep the account that seals",
