@@ -38,6 +38,7 @@ class Wanted:
     files: tuple[File, ...]
     enabled: tuple[str, ...]  # units that start at boot
     hostname: str | None
+    disabled: tuple[str, ...] = ()  # units that do not, and are stopped
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def look(wanted: Wanted) -> State:
         )
     return State(
         files={file.path: _read(Path(file.path)) for file in wanted.files},
-        enabled={unit: _is_enabled(unit) for unit in wanted.enabled},
+        enabled={unit: _is_enabled(unit) for unit in (*wanted.enabled, *wanted.disabled)},
         hostname=(_read(_HOSTNAME) or "").strip() if wanted.hostname else None,
     )
 
@@ -69,7 +70,7 @@ def plan(wanted: Wanted) -> State:
     """What there is to be."""
     return State(
         files={file.path: file.content for file in wanted.files},
-        enabled=dict.fromkeys(wanted.enabled, True),
+        enabled=dict.fromkeys(wanted.enabled, True) | dict.fromkeys(wanted.disabled, False),
         hostname=wanted.hostname,
     )
 
@@ -77,6 +78,9 @@ def plan(wanted: Wanted) -> State:
 def apply(wanted: Wanted, before: State) -> None:
     """Bring it about. A file that its own check refuses is put back as it was, and CliqueError raised."""
     changed = [file for file in wanted.files if before.files[file.path] != file.content]
+    if stopped := [unit for unit in wanted.disabled if before.enabled[unit]]:
+        _do(["systemctl", "stop", *stopped])
+        _do(["systemctl", "disable", "--quiet", *stopped])
     for file in changed:
         _write(Path(file.path), file.content)
         try:
