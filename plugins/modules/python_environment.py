@@ -118,7 +118,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._python_environ
 NEEDED = ["name", "package", "archive", "python_version"]
 
 
-def have(asked: dict[str, Any], directory: Path, command: Path, *, check: bool) -> tuple[State, State, str]:
+def have(asked: dict[str, Any], directory: Path, command: Path, *, check: bool) -> tuple[State, State, str | None]:
     """Have the environment and its command, or say what that changes, and where its Python is; raises CliqueError."""
     wanted = Wanted(directory, asked["name"], asked["package"], tuple(asked["imports"]), command)
     before = look(wanted)
@@ -134,7 +134,7 @@ def have(asked: dict[str, Any], directory: Path, command: Path, *, check: bool) 
     return before, after, str(wanted.python)
 
 
-def take_away(directory: Path, command: Path, *, check: bool) -> tuple[State, State, None]:
+def take_away(directory: Path, command: Path, *, check: bool) -> tuple[State, State, str | None]:
     """Remove every environment and the command, or say what that changes; raises CliqueError."""
     before, after = look_for_any(directory, command), State(frozenset(), None)
     if before != after and not check:

@@ -265,7 +265,7 @@ def foreign(geth: Path) -> Iterator[Foreign]:
     """It runs on 30303, for nobody where the tests run as root."""
     directory = Path(tempfile.mkdtemp(prefix="foreign-"))
     datadir = directory / "data"
-    program = shutil.copy(geth, directory)
+    program = Path(shutil.copy(geth, directory))
     initialise(program, datadir, make_genesis([Account.create().address], chain_id=999))
     user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
     if user:
