@@ -61,7 +61,9 @@ PHASES = {
     "crashes": [
         ["pytest", *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk"))],
     ],
-    "integration": [["pytest", *(f"tests/integration/test_{name}.py" for name in ("ties", "network", "demo"))]],
+    "integration": [
+        ["pytest", *(f"tests/integration/test_{name}.py" for name in ("ties", "network", "estate", "demo"))]
+    ],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }
