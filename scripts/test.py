@@ -49,7 +49,7 @@ PHASES = {
     "bridge": [
         ["python", "scripts/octave.py"],
         [
-            "pytest",
+            *("pytest", "-n", "2", "--dist", "loadfile"),
             "tests/integration/test_energy_bridge.py",
             "tests/integration/test_energy_bridge_agreements.py",
             "tests/integration/test_bridge_health.py",
@@ -59,10 +59,17 @@ PHASES = {
     ],
     # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
     "crashes": [
-        ["pytest", *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk"))],
+        [
+            *("pytest", "-n", "2", "--dist", "loadfile"),
+            *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
+        ],
     ],
+    # Groups beside each other: one network and the demo next to it, sealers that come, go and part, and others' estates.
     "integration": [
-        ["pytest", *(f"tests/integration/test_{name}.py" for name in ("ties", "network", "estate", "demo"))]
+        [
+            *("pytest", "-n", "2", "--dist", "loadgroup"),
+            *(f"tests/integration/test_{name}.py" for name in ("network", "demo", "ties", "sealers_change", "estate")),
+        ],
     ],
     "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],

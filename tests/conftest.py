@@ -2,15 +2,18 @@
 """What every test may ask for: the real programs, built once by the collection's own module."""
 
 import os
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
 sys.path.insert(0, str(CHECKOUT / "tests"))
 
+from support.artifacts import compile_tariff  # noqa: E402
 from support.chain import Chain, one_sealer  # noqa: E402
 from support.geth import PATCHES  # noqa: E402
 from support.modules import run_module  # noqa: E402
@@ -41,3 +44,21 @@ def chain(geth: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chai
     """One chain for all tests; each makes contracts of its own on it."""
     with one_sealer(geth, tmp_path_factory.mktemp("chain")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def contracts_script() -> dict[str, Any]:
+    """What scripts/contracts.py defines."""
+    return runpy.run_path(str(CHECKOUT / "scripts/contracts.py"))
+
+
+@pytest.fixture(scope="session")
+def solc(contracts_script: dict[str, Any]) -> str:
+    """The Solidity compiler that this machine can get."""
+    return str(contracts_script["native_solc"]() or contracts_script["npm_solc"]())
+
+
+@pytest.fixture(scope="session")
+def compiled(solc: str) -> dict[str, Any]:
+    """A contract of a user's, in the compiler's own output."""
+    return compile_tariff(solc)

@@ -19,10 +19,10 @@ MISSING: str | None = None
 try:
     from eth_account import Account
     from eth_account.signers.local import LocalAccount
-    from eth_typing import HexStr
+    from eth_typing import BlockNumber, HexStr
     from requests.exceptions import RequestException
     from web3 import HTTPProvider, IPCProvider, Web3
-    from web3.exceptions import TransactionNotFound, Web3Exception
+    from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception
     from web3.middleware import ExtraDataToPOAMiddleware
     from web3.types import TxReceipt
 except ImportError:
@@ -32,11 +32,18 @@ __all__ = [
     "MISSING",
     "Call",
     "ChainError",
+    "Identity",
     "NodeUnreachableError",
+    "Signed",
+    "account_of",
     "connect",
+    "identify",
+    "receipt_of",
     "relying_on",
     "send_all",
+    "sign_all",
     "unlock",
+    "wait_for_receipt",
     "wait_until_idle",
 ]
 
@@ -58,20 +65,42 @@ class NodeUnreachableError(ChainError):
 
 @dataclass(frozen=True)
 class Call:
-    """A transaction to send: what it is for, in words, where it goes, and the most gas it may use."""
+    """A transaction to send: what it is for, in words, where it goes, and the most gas it may use.
+
+    One that goes nowhere makes a contract of its data.
+    """
 
     purpose: str
-    to: str
+    to: str | None
     gas: int
     data: bytes = b""
     value_wei: int = 0
 
 
-def connect(place: str, *, timeout_s: float, clock: Clock) -> Web3:
+@dataclass(frozen=True)
+class Signed:
+    """A signed transaction: its nonce, its hash, and what to send, both in hex."""
+
+    nonce: int
+    transaction: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which chain it is: two with one id differ in the hash of their genesis, unless one is the other, reset."""
+
+    chain_id: int
+    genesis_hash: str
+    network_id: str
+
+
+def connect(place: str, *, timeout_s: float, clock: Clock, chain_id: int | None = None) -> Web3:
     """Connect to a node of a Clique chain, whose blocks have more extra data than Ethereum's.
 
-    The place is its URL or the path of its Unix socket.
-    One that was just started is asked again for timeout_s; raises NodeUnreachableError when that is over.
+    The place is its URL or the path of its Unix socket. One that was just started is asked again for timeout_s;
+    raises NodeUnreachableError when that is over, and ChainError where it answers for another chain than that
+    with this id.
     """
     web3 = Web3(
         HTTPProvider(place, {"timeout": REQUEST_TIMEOUT_S}, exception_retry_configuration=None)
@@ -91,7 +120,19 @@ def connect(place: str, *, timeout_s: float, clock: Clock) -> Web3:
 
     if not wait_until(answers, timeout_s=timeout_s, clock=clock, poll_s=POLL_S):
         raise NodeUnreachableError(silent)
+    if chain_id is not None and web3.eth.chain_id != chain_id:
+        raise ChainError(f"the node at {place} is on chain {web3.eth.chain_id}, not on {chain_id}; correct one of them")
     return web3
+
+
+def identify(web3: Web3) -> Identity:
+    """Ask which chain it is. A node that does not offer net is taken to use the chain's id for its network."""
+    chain_id = web3.eth.chain_id
+    try:
+        network_id = str(web3.net.version)
+    except Web3Exception:
+        network_id = str(chain_id)
+    return Identity(chain_id, Web3.to_hex(web3.eth.get_block(0)["hash"]), network_id)
 
 
 @contextmanager
@@ -109,10 +150,22 @@ def _in_words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def unlock(keystore: Path, password_file: Path) -> LocalAccount:
-    """Decrypt the one account of a keystore directory with the first line of a password file."""
+def account_of(keystore: str | None, password_file: str | None, private_key: str | None) -> LocalAccount:
+    """The account that signs: of a key in hex, or else of a keystore."""
+    if private_key is None:
+        return unlock(Path(keystore or ""), Path(password_file or ""))
     try:
-        keys = sorted(path for path in keystore.iterdir() if path.is_file() and not path.name.startswith("."))
+        account: LocalAccount = Account.from_key(private_key)
+    except Exception:  # noqa: BLE001  whatever a library says of it may have the key in it
+        raise ChainError("private_key is no key; give 0x and 64 hex digits") from None
+    return account
+
+
+def unlock(keystore: Path, password_file: Path) -> LocalAccount:
+    """Decrypt a keystore file, or the one in a directory, with the first line of a password file."""
+    try:
+        files = [keystore] if keystore.is_file() else keystore.iterdir()
+        keys = sorted(path for path in files if path.is_file() and not path.name.startswith("."))
         password = password_file.read_text(encoding="utf-8").split("\n", 1)[0].rstrip("\r")
         if len(keys) != 1:
             raise ChainError(f"the keystore {keystore} has {len(keys)} accounts, and it has to have one")
@@ -141,10 +194,10 @@ def wait_until_idle(web3: Web3, address: str, *, timeout_s: float, clock: Clock)
     return web3.eth.get_transaction_count(account, "latest")
 
 
-def send_all(
+def sign_all(
     web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeout_s: float, clock: Clock
-) -> list[TxReceipt]:
-    """Send all calls at once, with consecutive nonces, wait for their receipts, and refuse to go on if one failed."""
+) -> list[Signed]:
+    """Sign calls with consecutive nonces, once nothing that the account sent is under way, and it can pay for them."""
     nonce = wait_until_idle(web3, account.address, timeout_s=timeout_s, clock=clock)
     _wait(
         lambda: web3.eth.block_number >= FIRST_HEAD,
@@ -159,40 +212,79 @@ def send_all(
     balance = web3.eth.get_balance(account.address)
     if balance < needed:
         raise ChainError(f"{account.address} has {balance} wei and needs {needed}; send it some first")
-    hashes = []
-    for offset, call in enumerate(calls):
-        signed = account.sign_transaction(
+    signed = [
+        account.sign_transaction(
             {
                 "type": 2,
                 "chainId": chain_id,
                 "nonce": nonce + offset,
                 "maxPriorityFeePerGas": tip,
                 "maxFeePerGas": fee_cap,
-                "to": HexStr(call.to),
+                "to": HexStr(call.to or ""),
                 "gas": call.gas,
                 "data": call.data,
                 "value": call.value_wei,
             }
         )
-        hashes.append(web3.eth.send_raw_transaction(signed.raw_transaction))
+        for offset, call in enumerate(calls)
+    ]
+    return [
+        Signed(nonce + offset, Web3.to_hex(one.hash), Web3.to_hex(one.raw_transaction))
+        for offset, one in enumerate(signed)
+    ]
+
+
+def send_all(
+    web3: Web3, account: LocalAccount, calls: Sequence[Call], *, timeout_s: float, clock: Clock
+) -> list[TxReceipt]:
+    """Send all calls at once, with consecutive nonces, wait for their receipts, and refuse to go on if one failed."""
+    signed = sign_all(web3, account, calls, timeout_s=timeout_s, clock=clock)
+    for one in signed:
+        web3.eth.send_raw_transaction(HexStr(one.raw))
     end_s = clock.monotonic() + timeout_s
-    receipts = []
-    for call, sent in zip(calls, hashes, strict=True):
-
-        def receipt(sent: bytes = sent) -> TxReceipt | None:
-            try:
-                return web3.eth.get_transaction_receipt(Web3.to_hex(sent))
-            except TransactionNotFound:
-                return None
-
-        failure = f"the transaction to {call.purpose} (0x{sent.hex()}) is in no block after {timeout_s:g} s"
-        left_s = end_s - clock.monotonic()
-        receipts.append(_wait(receipt, f"{failure}; do the sealers run?", timeout_s=left_s, clock=clock))
+    receipts = [
+        wait_for_receipt(web3, one.transaction, call.purpose, timeout_s=end_s - clock.monotonic(), clock=clock)
+        for call, one in zip(calls, signed, strict=True)
+    ]
     for call, done in zip(calls, receipts, strict=True):
         if done["status"] != 1:
             reason = f"0x{done['transactionHash'].hex()} in block {done['blockNumber']}"
             raise ChainError(f"the contract refused to {call.purpose} ({reason}); what else was sent stays in effect")
     return receipts
+
+
+def wait_for_receipt(
+    web3: Web3, transaction: str, purpose: str, *, timeout_s: float, clock: Clock, confirmations: int = 1
+) -> TxReceipt:
+    """Wait until a transaction is in a block that, with those on top of it, makes so many."""
+
+    def confirmed() -> TxReceipt | None:
+        receipt = receipt_of(web3, transaction)
+        if receipt is None or web3.eth.block_number - receipt["blockNumber"] + 1 < confirmations:
+            return None
+        return receipt
+
+    wanted = "is in no block" if confirmations == 1 else f"has not {confirmations} confirmations"
+    failure = (
+        f"the transaction to {purpose} ({transaction}) {wanted} after {max(timeout_s, 0):.0f} s; do the sealers run?"
+    )
+    return _wait(confirmed, failure, timeout_s=timeout_s, clock=clock)
+
+
+def receipt_of(web3: Web3, transaction: str, block: int | None = None) -> TxReceipt | None:
+    """The receipt of a transaction; None where it is in no block.
+
+    A node forgets in which block an old transaction is, so where that is told it is looked into.
+    """
+    try:
+        return web3.eth.get_transaction_receipt(HexStr(transaction))
+    except TransactionNotFound:
+        pass
+    try:
+        receipts = web3.eth.get_block_receipts(BlockNumber(block)) if block is not None else []
+    except BlockNotFound:
+        return None
+    return next((one for one in receipts if Web3.to_hex(one["transactionHash"]) == transaction), None)
 
 
 def _wait(condition: Callable[[], T | None], failure: str, *, timeout_s: float, clock: Clock) -> T:

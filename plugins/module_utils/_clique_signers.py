@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.smartenergy.clique.plugins.module_utils import _clique_info
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address, checksum_address
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, Rpc
 
 __all__ = ["Change", "Plan", "State", "apply", "changes", "look", "majority", "plan", "standing", "wanted_from"]
@@ -61,7 +61,7 @@ def wanted_from(addresses: Sequence[str]) -> frozenset[str]:
         raise CliqueError(
             "the set of signers is empty, and a chain without one has no further block: name all that are to seal"
         )
-    return frozenset(map(checksum_address, addresses))
+    return frozenset(checked_address(address, "the signer") for address in addresses)
 
 
 def look(rpc: Rpc, *, now_s: float) -> State:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -25,6 +26,13 @@ except ImportError:
     MISSING = traceback.format_exc()
 
 __all__ = ["MISSING", "Artifacts", "Compilation", "CompileError", "Settings", "compile_sources", "differences", "write"]
+
+WANTED = [
+    "abi",
+    *(f"evm.{code}.{part}" for code in ("bytecode", "deployedBytecode") for part in ("object", "linkReferences")),
+    "evm.deployedBytecode.immutableReferences",
+]
+IMPORT = re.compile(r"""\bimport\b[^"';]*["']([^"']+)["']""")
 
 Artifacts = Mapping[str, str]
 """The text of an artefact by the name of its file."""
@@ -61,21 +69,24 @@ class Compilation:
     remarks: tuple[str, ...]
 
 
-def compile_sources(sources: Sequence[Path], *, solc: str, settings: Settings) -> Compilation:
+def compile_sources(
+    sources: Sequence[Path], *, solc: str, settings: Settings, import_paths: Sequence[Path] = ()
+) -> Compilation:
     """Compile all sources at once, so that they can import each other by name, with a program like solc.
 
-    A contract that can be deployed becomes an artefact; interfaces and abstract contracts do not.
+    What else they import is looked for below import_paths. A contract of the sources themselves that can be deployed
+    becomes an artefact; interfaces and abstract contracts do not.
     """
     if not sources:
         raise CompileError("there are no sources; name at least one")
     if settings.optimizer_runs < 0:
         raise CompileError(f"optimizer_runs has to be at least 0, and {settings.optimizer_runs} is not")
     program, version = _find(solc)
-    output_selection = {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
+    own = _read(sources)
     job = {
         "language": "Solidity",
-        "sources": _read(sources),
-        "settings": {**settings.as_standard_json(), "outputSelection": output_selection},
+        "sources": {name: {"content": text} for name, text in _with_imports(own, import_paths).items()},
+        "settings": {**settings.as_standard_json(), "outputSelection": {name: {"*": WANTED} for name in own}},
     }
     try:
         output = solcx.compile_standard(job, solc_binary=program)
@@ -86,7 +97,7 @@ def compile_sources(sources: Sequence[Path], *, solc: str, settings: Settings) -
     except (OSError, ValueError) as error:
         raise CompileError(f"{program} does not answer --standard-json as solc does: {error}") from error
     artifacts: dict[str, str] = {}
-    for source, contracts in sorted(output["contracts"].items()):
+    for source, contracts in sorted(output.get("contracts", {}).items()):
         for name, contract in sorted(contracts.items()):
             if not contract["evm"]["bytecode"]["object"]:
                 continue
@@ -114,15 +125,34 @@ def _find(solc: str) -> tuple[Path, str]:
     return Path(found), match.group()
 
 
-def _read(sources: Sequence[Path]) -> dict[str, dict[str, str]]:
-    contents: dict[str, dict[str, str]] = {}
+def _read(sources: Sequence[Path]) -> dict[str, str]:
+    contents: dict[str, str] = {}
     for source in sources:
         if source.name in contents:
             raise CompileError(f"two sources are called {source.name}; sources are told apart by their names")
         try:
-            contents[source.name] = {"content": source.read_text(encoding="utf-8")}
+            contents[source.name] = source.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CompileError(f"the source {source} cannot be read: {reason(error, 'text')}") from error
+    return contents
+
+
+def _with_imports(own: Mapping[str, str], import_paths: Sequence[Path]) -> dict[str, str]:
+    """The sources and what they import, and what that imports, by the names that a compiler knows them by.
+
+    What is not found is left to the compiler, which says where it is imported.
+    """
+    contents = dict(own)
+    waiting = list(own)
+    while waiting:
+        name = waiting.pop()
+        for wanted in IMPORT.findall(contents[name]):
+            relative = wanted.startswith(("./", "../"))
+            found = posixpath.normpath(posixpath.join(posixpath.dirname(name), wanted)) if relative else wanted
+            path = next((place / found for place in import_paths if (place / found).is_file()), None)
+            if path is not None and found not in contents:
+                contents[found] = path.read_text(encoding="utf-8", errors="replace")
+                waiting.append(found)
     return contents
 
 
@@ -135,6 +165,9 @@ def _artifact(name: str, source: str, contract: Mapping[str, Any], version: str,
         "abi": contract["abi"],
         "bytecode": f"0x{evm['bytecode']['object']}",
         "deployedBytecode": f"0x{evm['deployedBytecode']['object']}",
+        "linkReferences": evm["bytecode"].get("linkReferences", {}),
+        "deployedLinkReferences": evm["deployedBytecode"].get("linkReferences", {}),
+        "immutableReferences": evm["deployedBytecode"].get("immutableReferences", {}),
     }
     return json.dumps(artifact, indent=2) + "\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 
-__all__ = ["give", "in_folder", "make_directory", "scratch_in", "write_atomic"]
+__all__ = ["give", "in_folder", "make_directory", "read_text", "scratch_in", "write_atomic"]
 
 
 def give(path: Path, *, owner: str | None, group: str | None, name: Path | None = None) -> None:
@@ -69,6 +69,16 @@ def scratch_in(folder: Path, name: str) -> Iterator[Path]:
         except OSError as error:
             raise CliqueError(f"nothing can be written in {folder}: {error.strerror}") from error
         yield Path(scratch)
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file; None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CliqueError(f"{path} cannot be read: {reason(error, 'text')}") from error
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int, owner: str | None = None, group: str | None = None) -> None:

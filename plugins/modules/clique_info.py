@@ -179,12 +179,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    rpc = Rpc(place_of(given), timeout_s=min(PATIENCE_S, given["timeout_s"]))
 
     def look_at(since: int | None) -> View:
         return look(rpc, window=given["signers_window"], since=since)
 
     try:
+        rpc = Rpc(place_of(given), timeout_s=min(PATIENCE_S, given["timeout_s"]))
         wanted = wanted_from(given["wait_for"]) if given["wait_for"] else None
         if wanted and not module.check_mode:
             view = wait(look_at, wanted, timeout_s=given["timeout_s"], clock=time)

@@ -20,11 +20,10 @@ description:
   - The module fails, and proposes nothing, where this node is down, does not seal or is not a signer, where the chain
     stands still, and where so few of the signers are known to be up that it would.
   - Needs nothing but Python's standard library.
+extends_documentation_fragment:
+  - smartenergy.clique.attributes
+  - smartenergy.clique.node
 options:
-  ipc:
-    description: Path of the sealer's Unix socket.
-    type: path
-    required: true
   signers:
     description: Addresses of all signers that the chain is to have. In quotes, or YAML takes them for numbers.
     type: list
@@ -37,14 +36,18 @@ options:
     type: list
     elements: str
     default: []
+  timeout_s:
+    description: How many seconds to wait at most for each answer of the node.
+    type: float
+    default: 10
 attributes:
   check_mode:
-    description:
+    details:
       - Votes for nothing and shows what would be voted for.
       - Where no node answers, all but RV(message) is null, for a task before this one may start it in a real run.
     support: full
   diff_mode:
-    description: Shows the proposals of this sealer before and after.
+    details: Shows the proposals of this sealer before and after.
     support: full
 author:
   - The smartenergy.clique authors (!UNKNOWN)
@@ -114,8 +117,9 @@ from collections.abc import Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.smartenergy.clique.plugins.module_utils import _clique_signers
-from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
-from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checksum_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, sentence
+from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import checked_address
+from ansible_collections.smartenergy.clique.plugins.module_utils._node import EITHER, NODE_OPTIONS, place_of
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import NodeSilentError, Rpc
 
 
@@ -128,17 +132,20 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "ipc": {"type": "path", "required": True},
+            **NODE_OPTIONS,
             "signers": {"type": "list", "elements": "str", "required": True},
             "ready": {"type": "list", "elements": "str", "default": []},
+            "timeout_s": {"type": "float", "default": 10},
         },
+        mutually_exclusive=[EITHER],
+        required_one_of=[EITHER],
         supports_check_mode=True,
     )
     given = module.params
-    rpc = Rpc(given["ipc"])
     try:
+        rpc = Rpc(place_of(given), timeout_s=given["timeout_s"])
         wanted = _clique_signers.wanted_from(given["signers"])
-        ready = frozenset(map(checksum_address, given["ready"]))
+        ready = frozenset(checked_address(address, "the address") for address in given["ready"])
         state = _clique_signers.look(rpc, now_s=time.time())
         plan = _clique_signers.plan(state, wanted, ready)
         if plan.changed and not module.check_mode:
@@ -148,8 +155,8 @@ def main() -> None:
             module.fail_json(msg=str(error))
         unknown = dict.fromkeys(("agreed", "signers", "head", "change", "votes"))
         module.exit_json(changed=True, **unknown, message=f"would be voted for after this node runs: {error}")
-    except CliqueError as error:
-        module.fail_json(msg=str(error))
+    except (CliqueError, OSError) as error:
+        module.fail_json(msg=sentence(error))
     module.exit_json(
         changed=plan.changed,
         votes=plan.proposals,

@@ -14,7 +14,8 @@ author:
   - The smartenergy.clique authors (!UNKNOWN)
 description:
   - Compiles Solidity sources through py-solc-x.
-  - Writes one Truffle-style JSON artefact for each contract that can be deployed.
+  - Writes one Truffle-style JSON artefact for each contract that can be deployed, with the places of its libraries and
+    immutables, as M(smartenergy.clique.contract_deploy) needs them.
   - The code is reproducible. The same sources, compiler version and settings give the same bytes on every machine.
 requirements:
   - py-solc-x
@@ -27,6 +28,13 @@ options:
     type: list
     elements: path
     required: true
+  import_paths:
+    description:
+      - Directories in which other imports are looked for, such as C(node_modules) for
+        C(import "@openzeppelin/contracts/access/Ownable.sol"). What is imported from there makes no artefact.
+    type: list
+    elements: path
+    default: []
   artifacts:
     description: The directory of the artefacts; each is called after its contract, with C(.json) behind it.
     type: path
@@ -63,6 +71,8 @@ EXAMPLES = r"""
   smartenergy.clique.contract_compile:
     sources:
       - "{{ playbook_dir }}/contracts/Tariff.sol"
+    import_paths:
+      - "{{ playbook_dir }}/node_modules"
     artifacts: "{{ playbook_dir }}/contracts/artifacts"
     solc: /usr/local/bin/solc
   delegate_to: localhost
@@ -98,6 +108,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "sources": {"type": "list", "elements": "path", "required": True},
+            "import_paths": {"type": "list", "elements": "path", "default": []},
             "artifacts": {"type": "path", "required": True},
             "solc": {"type": "str", "default": "solc"},
             "evm_version": {"type": "str", "default": "london"},
@@ -113,7 +124,10 @@ def main() -> None:
     settings = backend.Settings(given["evm_version"], given["optimizer_runs"], given["via_ir"])
     try:
         compiled = backend.compile_sources(
-            [Path(source) for source in given["sources"]], solc=given["solc"], settings=settings
+            [Path(source) for source in given["sources"]],
+            solc=given["solc"],
+            settings=settings,
+            import_paths=[Path(place) for place in given["import_paths"]],
         )
         different = backend.differences(compiled.artifacts, directory)
         if different and not module.check_mode:

@@ -123,9 +123,14 @@ class Chain:
 
 
 @contextmanager
-def one_sealer(geth: Path, directory: Path, *, apis: str = "eth,net,web3") -> Iterator[Chain]:
-    """A chain in this folder, for as long as the context lasts; apis are what its node offers over HTTP."""
-    admin: LocalAccount = Account.create()
+def one_sealer(
+    geth: Path, directory: Path, *, apis: str = "eth,net,web3", admin: LocalAccount | None = None
+) -> Iterator[Chain]:
+    """A chain in this folder, for as long as the context lasts; apis are what its node offers over HTTP.
+
+    With the admin of another one it is that one, reset.
+    """
+    admin = admin or Account.create()
     datadir, keystore, password_file = directory / "chain", directory / "chain/keystore", directory / "chain.password"
     datadir.mkdir()
     write_keystore(admin, keystore, password_file)
@@ -149,8 +154,13 @@ def one_sealer(geth: Path, directory: Path, *, apis: str = "eth,net,web3") -> It
 
 
 @contextmanager
-def unsteady(chain: Chain, answers: Callable[[int], bool]) -> Iterator[str]:
-    """A URL that hands requests on to the chain, but hangs up on each whose number, from 1, is not to be answered."""
+def unsteady(
+    chain: Chain, answers: Callable[[int], bool] = lambda _: True, heard: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
+    """A URL that hands requests on to the chain, but hangs up on each whose number, from 1, is not to be answered.
+
+    heard is called with each request, before it is handed on.
+    """
     numbers = itertools.count(1)
 
     class Handler(BaseHTTPRequestHandler):
@@ -158,6 +168,7 @@ def unsteady(chain: Chain, answers: Callable[[int], bool]) -> Iterator[str]:
             asked = self.rfile.read(int(self.headers["Content-Length"]))
             if not answers(next(numbers)):
                 return
+            heard(asked.decode())
             request = urllib.request.Request(chain.url, asked, {"Content-Type": "application/json"})  # noqa: S310
             with urllib.request.urlopen(request, timeout=30) as told:  # noqa: S310
                 answer = told.read()

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
 
 Answer = dict[str, Any]
@@ -25,6 +27,8 @@ def run_module(
 
     def main() -> None:
         before()
+        # Whoever has imported a filter counts as the controller, and a module's warnings would go to its screen.
+        _internal.is_controller = False
         with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
             module.main()
 
@@ -33,6 +37,30 @@ def run_module(
     answer: Answer = json.loads(stdout)
     answer.pop("invocation", None)
     return answer
+
+
+def kill_module(name: str, arguments: Mapping[str, Any], where: str, *, after: bool = False) -> None:
+    """Run one module in a process that is killed just before, or after, it calls what stands at package.module:name."""
+    module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
+    place, _, attribute = where.partition(":")
+    owner, _, last = attribute.rpartition(".")
+    holder: Any = importlib.import_module(place)
+    for step in filter(None, owner.split(".")):
+        holder = getattr(holder, step)
+    real = getattr(holder, last)
+
+    def deadly(*given: Any, **named: Any) -> None:
+        if after:
+            real(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def main() -> None:
+        setattr(holder, last, deadly)
+        with patch_module_args({**arguments, "_ansible_check_mode": False, "_ansible_diff": True}):
+            module.main()
+
+    stdout, _ = _in_a_process(main)
+    assert not stdout, f"{name} was not killed: {stdout}"
 
 
 def _in_a_process(function: Callable[[], None]) -> tuple[str, str]:

@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 # Tracked by git and not in the tarball: what only a checkout needs, and galaxy.yml, which becomes MANIFEST.json.
 NOT_SHIPPED = {".ci/run", ".gitignore", "galaxy.yml"}
-# These ask the node of their own host while it runs, and do without it: there is nothing to connect them to.
+# These ask the node of their own host, over its socket and nothing else: there is nothing to connect them to.
 BESIDE_THEIR_NODE = {"geth_init", "geth_peers"}
 CONNECTION = {"ipc", "rpc_url", "timeout_s"}
 # Made by the build.

@@ -147,5 +147,5 @@ def test_a_set_is_named_by_addresses() -> None:
     assert wanted_from([ANN.lower(), ANN]) == {ANN}
     with pytest.raises(CliqueError, match="the set of signers is empty"):
         wanted_from([])
-    with pytest.raises(CliqueError, match="'0x12' is no Ethereum address"):
+    with pytest.raises(CliqueError, match="the signer '0x12' is not an address"):
         wanted_from([ANN, "0x12"])

@@ -62,6 +62,9 @@ def test_what_has_code_becomes_an_artifact(compiled: Answer) -> None:
         "abi": [],
         "bytecode": "0x600a600c",
         "deployedBytecode": "0x0a600c",
+        "linkReferences": {},
+        "deployedLinkReferences": {},
+        "immutableReferences": {},
     }
 
 

@@ -178,7 +178,7 @@ def test_an_actor_stays_what_it_is(other: Actor) -> None:
     ],
 )
 def test_nobody_has_the_account_of_another_one(now: State, wanted: Wanted, words: str) -> None:
-    with pytest.raises(CliqueError, match=words):
+    with pytest.raises(MarketError, match=words):
         wanted_state(now, wanted)
 
 
@@ -241,7 +241,7 @@ def test_what_cannot_be_is_refused(change: dict[str, Any], words: str) -> None:
         "gas_wei": 5,
         "actors": [],
     }
-    with pytest.raises(MarketError, match=words):
+    with pytest.raises(CliqueError, match=words):
         wanted_from(**{**given, **change})
 
 

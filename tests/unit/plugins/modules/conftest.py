@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What tests of services share; loaded alone where they run inside a container."""
 
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,3 @@ from support.services import a_place
 def place(tmp_path: Path) -> Iterator[Path]:
     """A node directory that is not there yet; afterwards nothing of this test runs any more."""
     yield from a_place(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def solc() -> str:
-    """The Solidity compiler that this machine can get."""
-    script = runpy.run_path(str(Path(__file__).parents[4] / "scripts/contracts.py"))
-    return str(script["native_solc"]() or script["npm_solc"]())

@@ -73,8 +73,8 @@ def test_what_cannot_be_voted_for_is_refused_and_nothing_is_proposed(network: Se
     both = signers(network)
     for wanted, words in (
         (asked(first), "the set of signers is empty"),
-        (asked(first, *both, "0x12"), "'0x12' is no Ethereum address"),
-        (asked(first, *both, STRANGER, ready=("0x",)), "'0x' is no Ethereum address"),
+        (asked(first, *both, "0x12"), "the signer '0x12' is not an address"),
+        (asked(first, *both, STRANGER, ready=("0x",)), "the address '0x' is not an address"),
         (asked(first, STRANGER), f"remove {min(both)} would halt the chain"),
         (asked(network.gateway, *both, STRANGER), "this node does not seal"),
     ):

@@ -38,12 +38,34 @@ def test_what_can_be_deployed_becomes_an_artifact_and_another_source_another(
     assert '"bytecode"' in another["diff"][0]["before"]
 
 
+def test_what_is_imported_is_found_and_makes_no_artefact(arguments: dict[str, Any], tmp_path: Path) -> None:
+    package = tmp_path / "node_modules/@rates/contracts"
+    (package / "math").mkdir(parents=True)
+    (package / "Rates.sol").write_text(PRAGMA + 'import {Sum} from "./math/Sum.sol";\ncontract Rates is Sum {}\n')
+    (package / "math/Sum.sol").write_text(PRAGMA + 'import "../math/Up.sol";\ncontract Sum is Up {}\n')
+    (package / "math/Up.sol").write_text(PRAGMA + "contract Up { uint256 public immutable start = block.number; }\n")
+    imports = '// import "nowhere.sol";\nimport {\n  Rates as Other\n} from "@rates/contracts/Rates.sol";\n'
+    (tmp_path / "Tariff.sol").write_text(
+        TARIFF.replace("contract Tariff is Base", f"{imports}contract Tariff is Base, Other")
+    )
+    assert_refused("contract_compile", arguments, tmp_path, "@rates/contracts/Rates.sol", "not found")
+    found = {**arguments, "import_paths": [str(tmp_path / "absent"), str(tmp_path / "node_modules")]}
+    real, _ = assert_check_mode_is_truthful("contract_compile", found, tmp_path)
+    assert list(real["artifacts"]) == ["Tariff"]
+    artifact = json.loads((tmp_path / "artifacts/Tariff.json").read_text())
+    ((place,),) = artifact["immutableReferences"].values()
+    start = 2 + 2 * place["start"]
+    assert artifact["deployedBytecode"][start : start + 64] == "0" * 64
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         ({"solc": "/absent/solc"}, ["there is no program /absent/solc"]),
         ({"solc": "/bin/true"}, ["/bin/true --version does not say which solc it is"]),
         ({"sources": ["/absent/A.sol"]}, ["the source /absent/A.sol cannot be read"]),
+        ({"sources": ["/"]}, ["the source / cannot be read"]),
+        ({"artifacts": "/dev/null/artifacts"}, ["/dev/null"]),
         ({"evm_version": "atlantis"}, ["Invalid EVM version requested"]),
     ],
 )

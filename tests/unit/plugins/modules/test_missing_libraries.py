@@ -23,7 +23,9 @@ with patch_module_args(arguments):
     ("module", "library", "called", "arguments"),
     [
         ("contract_compile", "solcx", "py-solc-x", {"sources": [], "artifacts": "/a"}),
+        ("contract_call", "web3", "web3", {"ipc": "/i", "abi": [], "function": "f"}),
         ("contract_deploy", "web3", "web3", {"ipc": "/i", "artifact": {}, "deployments_dir": "/d", **ACCOUNT}),
+        ("contract_transaction", "web3", "web3", {"ipc": "/i", "abi": [], "function": "f", **ACCOUNT}),
         ("energy_market", "web3", "web3", {"ipc": "/i", "abi": [], **ACCOUNT}),
     ],
 )
