@@ -64,7 +64,7 @@ PHASES = {
             *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
         ],
     ],
-    # Groups beside each other: one network and the demo next to it, sealers that come, go and part, and others' estates.
+    # Groups beside each other: one network and the demo next to it, sealers that come, go and part, and estates.
     "integration": [
         [
             *("pytest", "-n", "2", "--dist", "loadgroup"),
