@@ -64,11 +64,10 @@ PHASES = {
             *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
         ],
     ],
-    # Groups beside each other: one network and the demo next to it, sealers that come, go and part, and estates.
     "integration": [
         [
-            *("pytest", "-n", "2", "--dist", "loadgroup"),
-            *(f"tests/integration/test_{name}.py" for name in ("network", "demo", "ties", "sealers_change", "estate")),
+            *("pytest", "-n", "2", "--dist", "loadfile"),
+            *(f"tests/integration/test_{name}.py" for name in ("network", "estate", "demo", "ties", "sealers_change")),
         ],
     ],
     "containers": [["pytest", "tests/containers"]],

@@ -33,7 +33,10 @@ HOST_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "node_public_key": (lambda value: text(value) and bool(PUBLIC_KEY.fullmatch(value)), "128 hex digits"),
     "enode": (lambda value: text(value) and value.startswith("enode://"), "an enode URL"),
     "ip": (text, "an IP address"),
-    "port": (lambda value: type(value) is int and 0 < value <= HIGHEST_PORT, "a port number"),
+    "port": (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 < value <= HIGHEST_PORT,
+        "a port number",
+    ),
     "bootnode_enode": (
         lambda value: value is None or (text(value) and bool(BOOTNODE.fullmatch(value))),
         "null or enode://KEY@IP:0?discport=PORT",

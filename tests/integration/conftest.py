@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One network for the whole run of tests."""
+"""One network for all tests of a worker."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.network import Network, Run
 
-BASE_PORT = 31310
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+BASE_PORT = 31310 - 100 * WORKER
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,6 @@ import pytest
 from support.chain import settled_batches
 from support.network import CHECKOUT, Network, wait_until
 
-pytestmark = pytest.mark.xdist_group("network")
-
 BASE_PORT = 31510
 SLOTS = 12
 

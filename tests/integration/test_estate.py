@@ -29,8 +29,6 @@ from web3 import Web3
 from web3.contract import Contract
 from web3.middleware import ExtraDataToPOAMiddleware
 
-pytestmark = pytest.mark.xdist_group("estate")
-
 RPC_PORT, FOREIGN_AUTHRPC_PORT = 37010, 37011
 BOOTNODE_PORT, NODE_PORT, NODE_AUTHRPC_PORT = 37020, 37021, 37022
 BRIDGE_PORT, WEB_PORT = 37030, 37031

@@ -21,8 +21,6 @@ from support.network import Network, Run, wait_until
 from support.readings import send_readings
 from web3 import Web3
 
-pytestmark = pytest.mark.xdist_group("network")
-
 WINDOW = 8
 PATIENCE_PERIODS = 24
 

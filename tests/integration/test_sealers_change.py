@@ -13,8 +13,6 @@ from support.network import Network, Run
 from web3 import Web3
 from web3.types import RPCEndpoint
 
-pytestmark = pytest.mark.xdist_group("sealers")
-
 BASE_PORT = 31710  # below those that outgoing connections take
 LONGEST_PAUSE_PERIODS = 3
 

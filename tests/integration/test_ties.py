@@ -5,11 +5,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
 from support.sealers import Geth, Sealers, sealers
-
-pytestmark = pytest.mark.xdist_group("sealers")
 
 PERIOD_S = 2
 TRIES = 10
