@@ -29,10 +29,11 @@ from web3 import Web3
 from web3.contract import Contract
 from web3.middleware import ExtraDataToPOAMiddleware
 
-RPC_PORT, FOREIGN_AUTHRPC_PORT = 37010, 37011
-BOOTNODE_PORT, NODE_PORT, NODE_AUTHRPC_PORT = 37020, 37021, 37022
-BRIDGE_PORT, WEB_PORT = 37030, 37031
-SITE_BASE_PORT = 37110
+# Below those that outgoing connections take.
+RPC_PORT, FOREIGN_AUTHRPC_PORT = 31910, 31911
+BOOTNODE_PORT, NODE_PORT, NODE_AUTHRPC_PORT = 31920, 31921, 31922
+BRIDGE_PORT, WEB_PORT = 31930, 31931
+SITE_BASE_PORT = 32010
 FOREIGN_PORT = 30303
 ACTORS = ("load", "pv", "chp", "battery", "grid")
 
