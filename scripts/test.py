@@ -67,8 +67,8 @@ PHASES = {
     "integration": [
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
-            *(f"tests/integration/test_{name}.py" for name in ("network", "demo")),
-            *(f"tests/integration/test_{name}.py" for name in ("ties", "sealers_change", "interrupted_network")),
+            *(f"tests/integration/test_{name}.py" for name in ("network", "estate", "demo", "ties")),
+            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network")),
         ],
     ],
     "containers": [["pytest", "tests/containers"]],

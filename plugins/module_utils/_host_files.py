@@ -38,6 +38,7 @@ class Wanted:
     files: tuple[File, ...]
     enabled: tuple[str, ...]  # units that start at boot
     hostname: str | None
+    disabled: tuple[str, ...] = ()  # units that do not, and are stopped
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ def look(wanted: Wanted) -> State:
             raise CliqueError(f"{file.path!r} has to be written from / on")
         if sum(other.path == file.path for other in wanted.files) > 1:
             raise CliqueError(f"{file.path} is named twice: name it once")
+    for unit in set(wanted.enabled) & set(wanted.disabled):
+        raise CliqueError(f"{unit} is in enabled and in disabled: name it once")
     if wanted.hostname is not None and not _NAME.fullmatch(wanted.hostname):
         raise CliqueError(
             f"{wanted.hostname!r} cannot be the name of a host: take up to 63 letters, digits and inner hyphens"
         )
     return State(
         files={file.path: _read(Path(file.path)) for file in wanted.files},
-        enabled={unit: _is_enabled(unit) for unit in wanted.enabled},
+        enabled={unit: _is_enabled(unit) for unit in (*wanted.enabled, *wanted.disabled)},
         hostname=(_read(_HOSTNAME) or "").strip() if wanted.hostname else None,
     )
 
@@ -71,7 +74,7 @@ def plan(wanted: Wanted) -> State:
     """What there is to be."""
     return State(
         files={file.path: file.content for file in wanted.files},
-        enabled=dict.fromkeys(wanted.enabled, True),
+        enabled=dict.fromkeys(wanted.enabled, True) | dict.fromkeys(wanted.disabled, False),
         hostname=wanted.hostname,
     )
 
@@ -79,6 +82,9 @@ def plan(wanted: Wanted) -> State:
 def apply(wanted: Wanted, before: State) -> None:
     """Bring it about. A file that its own check refuses is put back as it was, and CliqueError raised."""
     changed = [file for file in wanted.files if before.files[file.path] != file.content]
+    if stopped := [unit for unit in wanted.disabled if before.enabled[unit]]:
+        _do(["systemctl", "stop", *stopped])
+        _do(["systemctl", "disable", "--quiet", *stopped])
     for file in changed:
         with in_folder(Path(file.path).parent, mode=0o755):
             _write_checked(file, before.files[file.path])

@@ -18,7 +18,7 @@ from pathlib import Path
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder
 
-__all__ = ["State", "Wanted", "look", "make", "plan", "require"]
+__all__ = ["State", "Wanted", "look", "look_for_any", "make", "plan", "remove", "require"]
 
 VERSION = ".".join(map(str, sys.version_info[:2]))
 CONFIG = "pyvenv.cfg"  # what makes a folder an environment
@@ -74,9 +74,19 @@ def look(wanted: Wanted) -> State:
         raise CliqueError(
             f"{command} is there and was not made by this collection: remove it, or have the command somewhere else"
         )
-    folders = [path.parent for path in wanted.directory.glob(f"*/{CONFIG}")]
-    names = frozenset(folder.name for folder in folders if (folder / "bin/python").exists())
+    names = frozenset(folder.name for folder in _folders(wanted.directory) if (folder / "bin/python").exists())
     return State(names, str(command.readlink()) if command.is_symlink() else None)
+
+
+def look_for_any(directory: Path, command: Path) -> State:
+    """What there is to remove: every environment, and the command where it is a link to one of them."""
+    names = frozenset(folder.name for folder in _folders(directory))
+    link = str(command.readlink()) if command.is_symlink() else None
+    return State(names, link if link and Path(link).is_relative_to(directory) else None)
+
+
+def _folders(directory: Path) -> list[Path]:
+    return [path.parent for path in directory.glob(f"*/{CONFIG}")]
 
 
 def plan(before: State, wanted: Wanted) -> State:
@@ -111,12 +121,25 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> 
                     wanted.folder.rename(scratch / "spoilt")
                 draft.rename(wanted.folder)
             link.replace(wanted.command)
-        for path in wanted.directory.glob(f"*/{CONFIG}"):
-            if path.parent.name not in after.environments:
-                shutil.rmtree(path.parent)
+        for folder in _folders(wanted.directory):
+            if folder.name not in after.environments:
+                shutil.rmtree(folder)
         archive.unlink(missing_ok=True)
     except OSError as error:
         raise CliqueError(f"{wanted.folder} cannot be made: {reason(error)}") from error
+
+
+def remove(before: State, directory: Path, command: Path) -> None:
+    """Remove what was looked for, and the directory where nothing else is in it. Raises CliqueError."""
+    try:
+        for folder in (*directory.glob(f".{DRAFT}-*"), *_folders(directory)):
+            shutil.rmtree(folder)
+        if directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+        if before.command:  # last of all: while it is there, a run that was cut off is finished by the next one
+            command.unlink()
+    except OSError as error:
+        raise CliqueError(f"{directory} cannot be removed: {reason(error)}") from error
 
 
 def _verify(archive: Path, sha256: str) -> None:

@@ -44,6 +44,12 @@ options:
     type: list
     elements: str
     default: []
+  disabled:
+    description:
+      - Units that do not start at boot, and are stopped before files are removed. One that is not there is none.
+    type: list
+    elements: str
+    default: []
   hostname:
     description: The host's name. Null leaves it as it is.
     type: str
@@ -89,7 +95,7 @@ def wanted(asked: dict[str, Any]) -> Wanted:
     files = tuple(
         File(file["path"], file["content"], tuple(file["validate"]), tuple(file["apply"])) for file in asked["files"]
     )
-    return Wanted(files, tuple(asked["enabled"]), asked["hostname"])
+    return Wanted(files, tuple(asked["enabled"]), asked["hostname"], tuple(asked["disabled"]))
 
 
 def main() -> None:
@@ -107,6 +113,7 @@ def main() -> None:
                 },
             },
             "enabled": {"type": "list", "elements": "str", "default": []},
+            "disabled": {"type": "list", "elements": "str", "default": []},
             "hostname": {"type": "str"},
         },
         supports_check_mode=True,

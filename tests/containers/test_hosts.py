@@ -90,6 +90,15 @@ def test_a_host_has_its_name_and_its_units(host: Host) -> None:
     assert host.run("systemctl", "is-active", "look.timer").strip() == "active"
     assert host.module("host_files", wanted)["changed"] is False
 
+    files = [{"path": f"/etc/systemd/system/look.{kind}", "content": None} for kind in ("service", "timer")]
+    gone = {"files": files, "disabled": ["look.timer"]}
+    foretold = host.module("host_files", gone, check=True)
+    assert host.run("systemctl", "is-active", "look.timer").strip() == "active"
+    answer = host.module("host_files", gone)
+    assert (answer["changed"], answer["diff"]) == (True, foretold["diff"])
+    assert "look." not in host.run("systemctl", "list-unit-files", "--no-pager")
+    assert host.module("host_files", gone)["changed"] is False
+
 
 def test_the_password_that_everybody_knows_is_noticed(host: Host) -> None:
     assert host.module("host_info", {})["stock_password"] is False

@@ -35,9 +35,12 @@ class Pis:
     hosts: dict[str, Host]
 
     def play(self, *arguments: str, playbook: str = "site.yml") -> dict[str, int]:
-        """Run a playbook and return how many tasks changed each host; a failure shows all that was said."""
+        """Run a playbook, by its name or its whole path, and return how many tasks changed each host.
+
+        A failure shows all that was said.
+        """
         done = subprocess.run(
-            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), f"playbooks/{playbook}", *arguments],
+            ["ansible-playbook", "-i", str(self.folder / "hosts.json"), str(Path("playbooks") / playbook), *arguments],
             cwd=CHECKOUT,
             env={**os.environ, "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}"},
             capture_output=True,
@@ -207,3 +210,36 @@ def test_a_data_disk_is_mounted_and_hides_nothing(pis: Pis) -> None:
     sealer.wait()
     assert sealer.run("systemctl", "is-active", r"mnt-usb\x2ddisk.mount").strip() == "active"
     pis.assert_grows()
+
+
+def test_roles_that_are_absent_leave_a_host_as_it_was_but_for_its_keys(pis: Pis) -> None:
+    """The last of these tests: of the sealer nothing is left in the end."""
+    roles = ("sealer", "geth_build", "raspberry_pi")
+    owner = {"ansible.builtin.include_role": {"name": "smartenergy.clique.clique", "tasks_from": "owner"}}
+    play = {
+        "hosts": "sealer1",
+        "become": True,
+        "gather_facts": False,
+        "vars": {f"{role}_state": "absent" for role in (*roles, "clique")},
+        "roles": [f"smartenergy.clique.{role}" for role in roles],
+        "tasks": [owner],
+    }
+    retire, sealer = pis.folder / "retire.yml", pis.hosts["sealer1"]
+    retire.write_text(json.dumps([play]))
+
+    def retired(**variables: bool) -> None:
+        words = ("-e", json.dumps(variables))
+        foretold = pis.play("--check", *words, playbook=str(retire))
+        assert pis.play(*words, playbook=str(retire)) == foretold
+        assert foretold["sealer1"] > 0
+        assert pis.play(*words, playbook=str(retire))["sealer1"] == 0
+
+    retired()
+    assert "clique-" not in sealer.run("systemctl", "list-unit-files", "--no-pager")
+    assert "smartenergy" not in sealer.run("nft", "list", "tables")
+    assert "passwordauthentication no" not in sealer.run("/usr/sbin/sshd", "-T")
+    assert sealer.run("sh", "-c", "find /etc /usr/local -type f | grep -e smartenergy -e /geth$", check=False) == ""
+    for secret in ("node.key", "password", "geth/keystore"):
+        sealer.run("test", "-e", f"/var/lib/clique/{secret}")
+    retired(sealer_remove_data=True, clique_remove_data=True)
+    assert sealer.run("sh", "-c", "ls /var/lib/clique; getent passwd clique", check=False) == ""

@@ -67,6 +67,21 @@ def test_nobody_reads_another_host_or_a_group(role: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
 def test_examples_take_from_a_role_what_it_hands_on(module: Path) -> None:
     for role, key in re.findall(r"\b(\w+)_result\.(\w+)", module.read_text()):
-        tasks = load(ROLES[0].parent / role / "tasks/main.yml")
+        tasks = load(ROLES[0].parent / role / "tasks/present.yml")
         handed_on = [task.get("ansible.builtin.set_fact", {}) for task in tasks]
         assert any(key in facts.get(f"{role}_result", {}) for facts in handed_on), f"{role}_result.{key}"
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_role_can_be_absent_and_keeps_data_unless_it_is_told_twice(role: Path) -> None:
+    defaults = load(role / "defaults/main.yml")
+    assert defaults[f"{role.name}_state"] == "present"
+    assert options(role)[f"{role.name}_state"]["choices"] == ["present", "absent"]
+    assert defaults.get(f"{role.name}_remove_data", False) is False
+
+
+def test_an_absent_raspberry_pi_loses_each_file_that_it_was_given() -> None:
+    variables = load(ROLES[0].parent / "raspberry_pi/vars/main.yml")
+    given, gone = ([file["path"] for file in variables[f"_raspberry_pi_{name}"]] for name in ("files", "gone"))
+    assert gone == given
+    assert all(file["content"] is None for file in variables["_raspberry_pi_gone"])

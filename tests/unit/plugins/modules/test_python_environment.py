@@ -90,6 +90,24 @@ def test_a_renewed_one_leaves_the_last_one_alone_and_removes_older_ones(project:
     assert run(host / "opt/grid-watch" / names[1] / "bin/grid-watch") == "second"
 
 
+def test_what_was_made_is_removed_and_nothing_else(project: dict[str, Any], host: Path) -> None:
+    away = {"directory": str(host / "opt/grid-watch"), "command": str(host / "bin/grid-watch"), "state": "absent"}
+    (host / "bin").mkdir()
+    (host / "bin/grid-watch").write_text("something else\n")
+    before = tree(host)
+    assert run_module("python_environment", away)["changed"] is False
+    assert tree(host) == before
+    (host / "bin/grid-watch").unlink()
+    for text in ("first", "second"):
+        renew(project, f"print({text!r})\n")
+        run_module("python_environment", send(project, host))
+    (host / "opt/grid-watch/theirs").write_text("theirs")
+    real, _ = assert_check_mode_is_truthful("python_environment", away, host)
+    assert real["changed"] is True
+    assert {path.name for path in host.rglob("*")} == {"bin", "opt", "grid-watch", "theirs"}
+    assert (host / "opt/grid-watch/theirs").read_text() == "theirs"
+
+
 def test_what_cannot_be_imported_does_not_take_the_place_of_what_can(project: dict[str, Any], host: Path) -> None:
     run_module("python_environment", send(project, host))
     (Path(project["package"]) / "__init__.py").write_text("import nothing_like_it\n")
