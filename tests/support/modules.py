@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils import _internal
 from ansible.module_utils.testing import patch_module_args
 
 Answer = dict[str, Any]
@@ -22,6 +23,8 @@ def run_module(name: str, arguments: Mapping[str, Any], *, check: bool = False) 
     module = importlib.import_module(f"ansible_collections.smartenergy.clique.plugins.modules.{name}")
 
     def main() -> None:
+        # Whoever has imported a filter counts as the controller, and a module's warnings would go to its screen.
+        _internal.is_controller = False
         with patch_module_args({**arguments, "_ansible_check_mode": check, "_ansible_diff": True}):
             module.main()
 
