@@ -28,7 +28,7 @@ def test_two_heads_of_one_difficulty_that_nobody_may_continue_become_one(
 def parted_into_a_tie(network: Sealers) -> tuple[Sequence[Geth], Sequence[Geth]]:
     """Part the sealers in two and two, which end with one difficulty, and where each has sealed lately.
 
-    When all seal in turn, the one whose turn is next adds two alone; the other side adds one twice, out of turn.
+    When all seal in turn, one side adds one block in turn, of difficulty 2; the other two out of turn, of 1 each.
     """
     for _ in range(TRIES):
         second_last, last, first, second = next_in_turn(network)
