@@ -39,8 +39,8 @@ PHASES = {
     ],
     "unit": [
         ["coverage", "erase"],
-        ["coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS],
-        ["python", "scripts/branches.py"],
+        ["coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/unit"],
+        ["python", "scripts/branches.py", "module_utils"],
     ],
     "contracts": [
         ["python", "scripts/contracts.py", "--check"],
@@ -48,14 +48,17 @@ PHASES = {
     ],
     "bridge": [
         ["python", "scripts/octave.py"],
+        ["coverage", "erase"],
         [
-            *("pytest", "-n", "2", "--dist", "loadfile"),
+            *("coverage", "run", "-m", "pytest", "-n", "2", "--dist", "loadfile"),
             "tests/integration/test_energy_bridge.py",
             "tests/integration/test_energy_bridge_agreements.py",
             "tests/integration/test_bridge_health.py",
             "tests/integration/test_octave.py",
             "tests/integration/test_go_from_pypi.py",
+            BRIDGE_TESTS,
         ],
+        ["python", "scripts/branches.py", "energy_bridge"],
     ],
     # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
     "crashes": [

@@ -188,7 +188,8 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
     ):
         missing.append(f"a block above {since} sealed by {wanted.signer_sealed}")
     if wanted.new_blocks and view.head.number < since + wanted.new_blocks:
-        missing.append(f"{wanted.new_blocks} blocks above {since}")
+        blocks = "a block" if wanted.new_blocks == 1 else f"{wanted.new_blocks} blocks"
+        missing.append(f"{blocks} above {since}")
     return missing
 
 

@@ -64,6 +64,7 @@ def test_no_node_has_the_same_facts_all_null() -> None:
         (Wanted(signer_sealed=CAT, since_head=0), ""),
         (Wanted(signer_sealed=CAT, since_head=1), f"a block above 1 sealed by {CAT}"),
         (Wanted(new_blocks=1, since_head=3), ""),
+        (Wanted(new_blocks=1, since_head=4), "a block above 4"),
         (Wanted(new_blocks=2, since_head=3), "2 blocks above 3"),
     ],
 )
