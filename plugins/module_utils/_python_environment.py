@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder, sweep
 
 __all__ = ["State", "Wanted", "look", "look_for_any", "make", "plan", "remove", "require"]
 
@@ -132,7 +132,8 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> 
 def remove(before: State, directory: Path, command: Path) -> None:
     """Remove what was looked for, and the directory where nothing else is in it. Raises CliqueError."""
     try:
-        for folder in (*directory.glob(f".{DRAFT}-*"), *_folders(directory)):
+        sweep(directory)
+        for folder in _folders(directory):
             shutil.rmtree(folder)
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
