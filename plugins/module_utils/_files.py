@@ -46,7 +46,7 @@ def make_directory(path: Path, *, mode: int, owner: str | None = None, group: st
             return ()
         with _gone_on_failure(missing):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _draft(path.parent, _new_folder) as (draft, _):
+            with _draft(path.parent, _new_folder) as (draft, _lock):
                 draft.chmod(mode)
                 give(draft, owner=owner, group=group, name=path)
                 draft.rename(path)

@@ -106,8 +106,8 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> 
         with (
             in_folder(wanted.directory, mode=0o755),
             in_folder(wanted.command.parent, mode=0o755),
-            draft_folder(wanted.directory) as (scratch, _),
-            draft_folder(wanted.command.parent) as (beside_command, _),  # which may be on another disk
+            draft_folder(wanted.directory) as (scratch, _lock),
+            draft_folder(wanted.command.parent) as (beside_command, _lock),  # which may be on another disk
         ):
             link = beside_command / "link"
             link.symlink_to(wanted.script)
