@@ -50,7 +50,7 @@ PHASES = {
         ["python", "scripts/octave.py"],
         ["coverage", "erase"],
         [
-            *("coverage", "run", "-m", "pytest", "-n", "2", "--dist", "loadfile"),
+            *("env", "MEASURE_PROGRAMS=1", "coverage", "run", "-m", "pytest", "-n", "2", "--dist", "loadfile"),
             "tests/integration/test_energy_bridge.py",
             "tests/integration/test_energy_bridge_agreements.py",
             "tests/integration/test_bridge_health.py",
