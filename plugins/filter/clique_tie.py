@@ -62,7 +62,7 @@ def clique_tie(views: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, s
     return {
         "problem": None,
         "parted_at": tie.parted_at,
-        "blocks": [dict(block) for block in tie.stays.blocks],
+        "blocks": [{"number": block["number"], "hash": block["hash"]} for block in tie.stays.blocks],
         "holders": list(tie.stays.holders),
         "leave": list(tie.leave),
     }

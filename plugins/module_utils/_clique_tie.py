@@ -93,7 +93,7 @@ def _branch(
 ) -> Branch:
     own = [block for block in blocks if block["number"] > parted_at]
     return Branch(
-        blocks=tuple({"number": block["number"], "hash": block["hash"]} for block in blocks),
+        blocks=tuple(blocks),
         holders=tuple(holders),
         difficulty=sum(2 if block["in_turn"] else 1 for block in own),
         next_sealers=tuple(address for address in _may_seal(blocks, signers) if address in at_hand),
