@@ -12,9 +12,8 @@ description:
   - Two blocks of one height and difficulty can stand against each other on a Clique chain, with each sealer holding the
     one that it may not continue. Given what M(smartenergy.clique.clique_info) said of each sealer's node, this filter
     says which branch is to stay, and whose nodes have to be taken over to it with M(smartenergy.clique.clique_branch).
-  - That branch stays which the sealers that answer can continue; of several the heaviest, then the one that most of
-    them hold, then that of the lower hash.
-  - Where there is no tie, where too few sealers answer, and where nobody who answers could continue, it says so.
+  - The heaviest branch stays; of several the one that most of them hold, then that of the lower hash.
+  - Where there is no tie, and where too few sealers answer, it says so.
 positional: _input, addresses
 options:
   _input:
@@ -42,7 +41,8 @@ RETURN = r"""
 _value:
   description:
     - C(parted_at), the number of the last block that all nodes have; C(blocks), the end of the branch that stays, as
-      M(smartenergy.clique.clique_branch) takes it; C(holders), the hosts that have it; C(leave), the hosts that have not.
+      M(smartenergy.clique.clique_branch) takes it; C(holders), the hosts that have it; C(leave), the hosts that have
+      not.
     - C(problem), a sentence that says why nothing is to be done; then it is the only key. Null where there is a tie.
   type: dict
 """

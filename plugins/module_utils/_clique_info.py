@@ -196,9 +196,7 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
 def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
-        keys = (
-            "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys"
-        )
+        keys = "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys"
         return {"running": False, **dict.fromkeys([*keys.split(), "votes"])}
     recent = view.recent
     head = view.head

@@ -12,7 +12,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._keccak import 
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, Rpc
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import Clock, wait_until
 
-__all__ = ["Branch", "Tie", "find_tie", "follow", "standing_on"]
+__all__ = ["Branch", "Tie", "find_tie", "follow", "last_shared"]
 
 _ATTEMPT_S = 45.0  # geth dials nobody twice within 35 s
 
@@ -24,7 +24,6 @@ class Branch:
     blocks: tuple[Mapping[str, Any], ...]
     holders: tuple[str, ...]
     difficulty: int
-    next_sealers: tuple[str, ...]
 
     @property
     def head(self) -> str:
@@ -43,9 +42,9 @@ class Tie:
 def find_tie(views: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str]) -> Tie:
     """Find the tie at which a Clique chain stands.
 
-    views has what clique_info said of each host's node, addresses what each seals with. The branch stays that the
-    sealers at hand can continue; of several the heaviest, then the one that most hold, then that of the lower hash.
-    Raises CliqueError where there is no tie, or where following a branch would not end it.
+    views has what clique_info said of each host's node, addresses what each seals with. The heaviest branch stays, of
+    several the one that most hold, then that of the lower hash. Where more than half of the sealers follow one, one of
+    them may always continue it. Raises CliqueError where they are fewer, and where there is no tie.
     """
     up = {host: view for host, view in sorted(views.items()) if view.get("running")}
     if not up:
@@ -65,39 +64,19 @@ def find_tie(views: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str
     holders: dict[str, list[str]] = {}
     for host, view in up.items():
         holders.setdefault(view["head"]["hash"], []).append(host)
-    branches = [
-        _branch(up[hosts[0]]["blocks"], hosts, parted_at=parted_at, signers=signers, at_hand=at_hand)
-        for hosts in holders.values()
-    ]
+    branches = [_branch(up[hosts[0]]["blocks"], hosts, parted_at) for hosts in holders.values()]
     if len(branches) == 1:
         raise CliqueError(
             f"There is no tie: {', '.join(up)} have the same block {parted_at}. "
             f"The next one is for {_named(_may_seal(branches[0].blocks, signers), addresses)} to seal."
         )
-    stays = min(
-        branches,
-        key=lambda branch: (not branch.next_sealers, -branch.difficulty, -len(branch.holders), branch.head),
-    )
-    if not stays.next_sealers:
-        raise CliqueError(f"Whichever branch is followed, none of the sealers that answer may continue it. {back}")
+    stays = min(branches, key=lambda branch: (-branch.difficulty, -len(branch.holders), branch.head))
     return Tie(parted_at, stays, tuple(host for host in up if host not in stays.holders))
 
 
-def _branch(
-    blocks: Sequence[Mapping[str, Any]],
-    holders: Sequence[str],
-    *,
-    parted_at: int,
-    signers: Sequence[str],
-    at_hand: set[str],
-) -> Branch:
+def _branch(blocks: Sequence[Mapping[str, Any]], holders: Sequence[str], parted_at: int) -> Branch:
     own = [block for block in blocks if block["number"] > parted_at]
-    return Branch(
-        blocks=tuple(blocks),
-        holders=tuple(holders),
-        difficulty=sum(2 if block["in_turn"] else 1 for block in own),
-        next_sealers=tuple(address for address in _may_seal(blocks, signers) if address in at_hand),
-    )
+    return Branch(tuple(blocks), tuple(holders), difficulty=sum(2 if block["in_turn"] else 1 for block in own))
 
 
 def _may_seal(blocks: Sequence[Mapping[str, Any]], signers: Sequence[str]) -> tuple[str, ...]:
@@ -112,17 +91,17 @@ def _named(sealers: Sequence[str], addresses: Mapping[str, str]) -> str:
     return " or ".join(sorted(hosts.get(address, address) for address in sealers))
 
 
-def standing_on(rpc: Rpc, blocks: Sequence[Mapping[str, Any]]) -> int | None:
-    """The number of the newest of these blocks that the node's own chain has; None where it has none of them."""
+def last_shared(rpc: Rpc, blocks: Sequence[Mapping[str, Any]]) -> int:
+    """The number of the newest of these blocks that the node's own chain has. Raises CliqueError where it has none."""
     headers = rpc.batch([Call("eth_getHeaderByNumber", (hex(block["number"]),)) for block in blocks])
-    return max(
-        (
-            int(block["number"])
-            for block, header in zip(blocks, headers, strict=True)
-            if header and header["hash"] == block["hash"]
-        ),
-        default=None,
-    )
+    shared = [
+        int(block["number"])
+        for block, header in zip(blocks, headers, strict=True)
+        if header and header["hash"] == block["hash"]
+    ]
+    if not shared:
+        raise CliqueError("this node has none of these blocks of the branch: name earlier ones, too")
+    return max(shared)
 
 
 def follow(
@@ -134,12 +113,13 @@ def follow(
     seal: bool,
     timeout_s: float,
     clock: Clock,
-) -> bool:
-    """Take a node over to the branch that these blocks are the end of, newest last; False where it did not come.
+) -> None:
+    """Take a node over to the branch that these blocks are the end of, newest last.
 
     holders and peers are enodes: for the while the node has no peers but the holders, afterwards all of peers. A peer
     tells its head when it connects, and a node that was set back asks for the other branch only then. Whatever
-    happens, the peers are told and sealing goes on (with seal, also where it was off).
+    happens, the peers are told and sealing goes on (with seal, also where it was off). Raises CliqueError where the
+    branch does not come.
     """
     wanted = int(blocks[-1]["number"])
     sealed, connected = rpc.batch([Call("eth_mining"), Call("admin_peers")])
@@ -147,25 +127,25 @@ def follow(
     end_s = clock.monotonic() + timeout_s
     try:
         rpc.call("miner_stop")
-        while (at := standing_on(rpc, blocks)) != wanted and clock.monotonic() < end_s:
-            if at is None:
-                return False
+        while (shared := last_shared(rpc, blocks)) != wanted:
+            left_s = end_s - clock.monotonic()
+            if left_s <= 0:
+                raise CliqueError(f"block {wanted} of that branch did not come from its holders within {timeout_s:g} s")
             rpc.batch(
                 [
                     *(Call("admin_removePeer", (enode,)) for enode in sorted(met)),
-                    Call("debug_setHead", (hex(at),)),
+                    Call("debug_setHead", (hex(shared),)),
                     *(Call("admin_addPeer", (enode,)) for enode in holders),
                 ]
             )
-            met |= {peer["enode"] for peer in rpc.call("admin_peers")}
+            # One that has dialled this node meanwhile may give it another branch of that height; then once more.
             wait_until(
-                # One that dialled this node in time may have given it another branch of that height.
                 lambda: int(rpc.call("eth_blockNumber"), 16) >= wanted,
-                timeout_s=min(_ATTEMPT_S, max(0.0, end_s - clock.monotonic())),
+                timeout_s=min(_ATTEMPT_S, left_s),
                 clock=clock,
                 poll_s=0.25,
             )
-        return at == wanted
+            met |= {peer["enode"] for peer in rpc.call("admin_peers")}
     finally:
         rpc.batch([Call("admin_addPeer", (enode,)) for enode in peers])
         if sealed or seal:

@@ -95,8 +95,8 @@ head:
   sample: {number: 1234, hash: "0x5f…", age_s: 3}
 blocks:
   description:
-    - The window's blocks, newest last, each with its number, hash, sealer, and whether it was sealed by the signer whose
-      turn it was.
+    - The window's blocks, newest last, each with its number, hash, sealer, and whether it was sealed by the signer
+      whose turn it was.
   type: list
   elements: dict
   returned: always

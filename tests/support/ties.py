@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tie on purpose: two halves of a network of four sealers, parted at the block after which each comes to the same weight."""
+"""A tie on purpose: four sealers, parted at the block after which either half comes to the same weight."""
 
 import time
 from collections.abc import Sequence
