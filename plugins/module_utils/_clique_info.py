@@ -196,8 +196,8 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
 def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
-        keys = "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys"
-        return {"running": False, **dict.fromkeys([*keys.split(), "votes"])}
+        keys = "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by"
+        return {"running": False, **dict.fromkeys([*keys.split(), "peers", "peer_public_keys", "votes"])}
     recent = view.recent
     head = view.head
     return {
