@@ -196,16 +196,18 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
 def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
-        keys = (
-            "client head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys"
-        )
-        return {"running": False, **dict.fromkeys([*keys.split(), "votes"])}
+        keys = "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by"
+        return {"running": False, **dict.fromkeys([*keys.split(), "peers", "peer_public_keys", "votes"])}
     recent = view.recent
     head = view.head
     return {
         "running": True,
         "client": view.client,
         "head": {"number": head.number, "hash": head.hash, "age_s": max(0, int(now_s) - head.timestamp_s)},
+        "blocks": [
+            {"number": block.number, "hash": block.hash, "sealer": block.sealer, "in_turn": block.in_turn}
+            for block in view.blocks[-view.window :]
+        ],
         "genesis_hash": view.genesis_hash,
         "chain_config": view.chain_config,
         "signers": None if view.signers is None else list(view.signers),
