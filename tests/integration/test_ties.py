@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Four sealers that lost each other: whatever heads they came to alone, together they go on."""
 
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
-from support.chaos import sealed_in
 from support.sealers import Geth, Sealers, sealers
 
 PERIOD_S = 2
@@ -25,28 +23,6 @@ def test_two_heads_of_one_difficulty_that_nobody_may_continue_become_one(
         assert wait_until(lambda: min(node.head for node in network.all) >= stuck_at + 4, timeout_s=60, clock=time), [
             difficulty_and_head(node) for node in (*one_side, *other_side)
         ]
-
-
-def test_a_sealer_whose_block_comes_late_takes_the_chain_that_is_higher_and_no_heavier_at_first(
-    geth: Path, tmp_path: Path
-) -> None:
-    """The others' first two blocks weigh as much as its own one in turn; nobody else may seal on their third."""
-    with sealers(geth, tmp_path, 4, period_s=PERIOD_S) as network:
-        for _ in range(TRIES):
-            *_, late, other = next_in_turn(network)
-            late.send(signal.SIGSTOP)
-            missed = network.gateway.head + 1
-            assert wait_until(lambda missed=missed: network.gateway.head >= missed + 2, timeout_s=60, clock=time)
-            other.send(signal.SIGSTOP)
-            late.send(signal.SIGCONT)
-            goes_on = wait_until(lambda missed=missed: late.head > missed + 2, timeout_s=60, clock=time)
-            sealed = [block.number for block in sealed_in(late.node.log.read_text(), 0)]
-            other.send(signal.SIGCONT)
-            network.join(*network.all)
-            assert goes_on
-            if missed in sealed:
-                return
-    raise AssertionError(f"it was never late in {TRIES} turns that it missed")
 
 
 def parted_into_a_tie(network: Sealers) -> tuple[Sequence[Geth], Sequence[Geth]]:
