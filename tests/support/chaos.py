@@ -188,9 +188,8 @@ class Chaos:
         victim = self._victim(planned.aim)
         self._away(victim, planned.way)
         self.clock.sleep(planned.lasts_s)
-        self._goes_on(f"while {planned}")
-        self._back(victim)
-        whole = self._goes_on(f"after {planned} and came back")
+        self._goes_on(f"while {planned}", self._but(victim))
+        whole = self._back(victim, f"after {planned} and came back")
         self.clock.sleep(planned.pause_s)
         return whole
 
@@ -227,10 +226,10 @@ class Chaos:
     def _misses_its_turn(self, position: Position) -> None:
         absent = self._order[position.in_turn]
         self._away(absent, Way.STOPPED)
-        if self._goes_on("while the sealer whose turn it is is stopped", by=GROWS_BLOCKS, since=position.head):
-            absent.send(signal.SIGCONT)
+        if self._goes_on("while the sealer whose turn it is is stopped", [self.network.gateway], since=position.head):
+            absent.send(signal.SIGCONT)  # at once: it is one of the next two rivals
         else:
-            self._back(absent)
+            self._back(absent, "after the sealer whose turn it was came back")
 
     def _away(self, victim: Geth, way: Way) -> None:
         self.outages += 1
@@ -239,20 +238,30 @@ class Chaos:
         else:
             victim.send(signal.SIGSTOP)
 
-    def _back(self, victim: Geth) -> None:
+    def _back(self, victim: Geth, when: str) -> bool:
+        """Let a sealer come back and wait until all go on together: one that lags behind is not there yet."""
         if victim.ended:
             victim.start()
         else:
             victim.send(signal.SIGCONT)
         self.network.join(*self.network.all)
+        return self._goes_on(when, self.network.all)
 
-    def _goes_on(self, when: str, *, by: int = GROWS_BLOCKS, since: int | None = None) -> bool:
-        """Wait until the chain has grown by so many blocks; one that does not has halted."""
-        gateway = self.network.gateway
-        wanted = (gateway.head if since is None else since) + by
-        if wait_until(lambda: gateway.head >= wanted, timeout_s=HALTED_AFTER_S, clock=self.clock, poll_s=LOOK_EVERY_S):
+    def _but(self, victim: Geth) -> list[Geth]:
+        return [node for node in self.network.all if node is not victim]
+
+    def _goes_on(self, when: str, nodes: Sequence[Geth], *, since: int | None = None) -> bool:
+        """Wait until the chain has grown, as all of these nodes see it; one that does not has halted."""
+        wanted = (self.network.gateway.head if since is None else since) + GROWS_BLOCKS
+        if wait_until(
+            lambda: all(node.head >= wanted for node in nodes),
+            timeout_s=HALTED_AFTER_S,
+            clock=self.clock,
+            poll_s=LOOK_EVERY_S,
+        ):
             return True
-        self.halts.append(f"block {gateway.head} stands {when}")
+        heads = ", ".join(f"{node.datadir.name} {node.head}" for node in nodes)
+        self.halts.append(f"block {wanted} does not come {when}: the heads are {heads}")
         return False
 
     def _new_position(self, above: int) -> Position:
@@ -301,7 +310,7 @@ class Chaos:
             if keys_and_genesis(sealer) != kept[sealer.datadir]:
                 found.append(f"the keys or the genesis of {name} are not what they were")
         network.join(*network.all)
-        if not self._goes_on("after a power cut"):
+        if not self._goes_on("after a power cut", network.all):
             found.append(self.halts[-1])
         found += [
             f"{node.datadir.name} has another block {final}, which was final"

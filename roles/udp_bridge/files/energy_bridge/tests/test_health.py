@@ -34,7 +34,8 @@ def test_a_chain_that_was_not_asked_yet_is_no_problem_but_noted() -> None:
         ),
         (
             replace(WELL, chain=replace(CHAIN, sealed={"0xa": 64, "0xb": 0})),
-            "Sealer 0xb is missing: it has sealed none of the last 64 blocks.",
+            "Sealer 0xb has sealed none of the last 64 blocks: it is off or cut off, its disk is full, or its clock is"
+            " wrong.",
         ),
         (replace(WELL, chain=ChainView(trouble="no route")), "The node cannot be asked: no route."),
         (replace(WELL, outbox_age_s=301.0), "A slot that closed 301 s ago is not settled yet."),
