@@ -188,8 +188,8 @@ def problems(view: View, *, now_s: float) -> list[str]:
     rounds = [block.sealer for block in view.blocks[-_ROUNDS * len(signers) :] if block.sealer]
     if len(rounds) == _ROUNDS * len(signers):
         found += [
-            f"Sealer {address} has sealed none of the last {len(rounds)} blocks: it is off or cut off, its disk is full,"
-            " or its clock is wrong."
+            f"Sealer {address} has sealed none of the last {len(rounds)} blocks: it is off or cut off, its disk is"
+            " full, or its clock is wrong."
             for address in signers
             if address not in rounds
         ]

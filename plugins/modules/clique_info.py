@@ -135,13 +135,14 @@ votes:
 problems:
   description:
     - What is wrong, one sentence each; empty where nothing is.
-    - A sealer that has sealed none of the last blocks (four times as many as there are signers) is named. So is a newest
-      block that is too old by this node's clock, or ahead of it.
+    - A sealer is named that has sealed none of the last blocks, of which there are four times as many as signers.
+    - A newest block that is too old by this node's clock, or ahead of it, is named as well.
   type: list
   elements: str
   returned: always
-  sample: ["Sealer 0x71562b71999873DB5b286dF957af199Ec94617F7 has sealed none of the last 16 blocks: it is off or cut off,
-    its disk is full, or its clock is wrong."]
+  sample:
+    - "Sealer 0x71562b71999873DB5b286dF957af199Ec94617F7 has sealed none of the last 16 blocks: it is off or cut off,
+      its disk is full, or its clock is wrong."
 """
 
 import time

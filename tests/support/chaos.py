@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from itertools import pairwise
 from random import Random
 
@@ -253,12 +254,7 @@ class Chaos:
     def _goes_on(self, when: str, nodes: Sequence[Geth], *, since: int | None = None) -> bool:
         """Wait until the chain has grown, as all of these nodes see it; one that does not has halted."""
         wanted = (self.network.gateway.head if since is None else since) + GROWS_BLOCKS
-        if wait_until(
-            lambda: all(node.head >= wanted for node in nodes),
-            timeout_s=HALTED_AFTER_S,
-            clock=self.clock,
-            poll_s=LOOK_EVERY_S,
-        ):
+        if self._comes(lambda: all(node.head >= wanted for node in nodes)):
             return True
         heads = ", ".join(f"{node.datadir.name} {node.head}" for node in nodes)
         self.halts.append(f"block {wanted} does not come {when}: the heads are {heads}")
@@ -280,8 +276,12 @@ class Chaos:
             return seen[-1] if head > above else None
 
         seen: list[Position] = []
-        wait_until(look, timeout_s=HALTED_AFTER_S, clock=self.clock, poll_s=LOOK_EVERY_S)
+        self._comes(look)
         return seen[-1]
+
+    def _comes(self, condition: Callable[[], object]) -> bool:
+        """Wait until that is so, for as long as a chain may stand that has not halted."""
+        return bool(wait_until(condition, timeout_s=HALTED_AFTER_S, clock=self.clock, poll_s=LOOK_EVERY_S))
 
     # --- power cuts ---------------------------------------------------------------------------------------------------
 
@@ -312,11 +312,9 @@ class Chaos:
         network.join(*network.all)
         if not self._goes_on("after a power cut", network.all):
             found.append(self.halts[-1])
-        found += [
-            f"{node.datadir.name} has another block {final}, which was final"
-            for node in network.all
-            if node.hash_of(final) != final_hash
-        ]
+        for node in network.all:
+            if not self._comes(partial(node.has, final, final_hash)):
+                found.append(f"{node.datadir.name} has another block {final}, which was final")
         return found
 
     def report(self) -> Report:

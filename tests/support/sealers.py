@@ -46,6 +46,10 @@ class Geth:
         block: dict[str, Any] | None = self.call("eth_getBlockByNumber", hex(number), False)
         return None if block is None else str(block["hash"])
 
+    def has(self, number: int, block_hash: str | None) -> bool:
+        """Whether this is its block at that height."""
+        return self.hash_of(number) == block_hash
+
     def call(self, method: str, *params: Any) -> Any:
         return self.node.rpc.call(method, *params)
 
