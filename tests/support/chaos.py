@@ -27,8 +27,9 @@ RECENT = COUNT // 2  # whoever sealed one of so many last blocks may not seal th
 CONFIRMATIONS = COUNT // 2 + 1  # a block with so many on top of it counts as final
 BLOCKS_BEHIND = 2  # of what was sealed, a power cut may take no more
 GROWS_BLOCKS = 3  # in these, each of three sealers has its turn
-# A sealer that comes back may wait 60 s for a peer that has gone, and takes part again by itself.
-HALTED_AFTER_S = 90
+HALTED_AFTER_S = 60  # without a block, at a period of 1 s
+# A sealer that comes back may wait 60 s for a peer that has gone, and then begins anew.
+IN_STEP_WITHIN_S = 300
 # From where all seal in turn, a tie takes four blocks; one fails where a sealer was quicker than we are.
 TRIES = 12
 LOOK_EVERY_S = 0.01
@@ -189,7 +190,7 @@ class Chaos:
         victim = self._victim(planned.aim)
         self._away(victim, planned.way)
         self.clock.sleep(planned.lasts_s)
-        self._goes_on(f"while {planned}", self._but(victim))
+        self._goes_on(f"while {planned}")
         whole = self._back(victim, f"after {planned} and came back")
         self.clock.sleep(planned.pause_s)
         return whole
@@ -227,7 +228,7 @@ class Chaos:
     def _misses_its_turn(self, position: Position) -> None:
         absent = self._order[position.in_turn]
         self._away(absent, Way.STOPPED)
-        if self._goes_on("while the sealer whose turn it is is stopped", [self.network.gateway], since=position.head):
+        if self._goes_on("while the sealer whose turn it is is stopped", since=position.head):
             absent.send(signal.SIGCONT)  # at once: it is one of the next two rivals
         else:
             self._back(absent, "after the sealer whose turn it was came back")
@@ -246,18 +247,23 @@ class Chaos:
         else:
             victim.send(signal.SIGCONT)
         self.network.join(*self.network.all)
-        return self._goes_on(when, self.network.all)
+        return self._goes_on(when) and self._in_step(when)
 
-    def _but(self, victim: Geth) -> list[Geth]:
-        return [node for node in self.network.all if node is not victim]
+    def _goes_on(self, when: str, *, since: int | None = None) -> bool:
+        """Wait until the chain has grown; one that does not has halted."""
+        gateway = self.network.gateway
+        wanted = (gateway.head if since is None else since) + GROWS_BLOCKS
+        return self._comes(lambda: gateway.head >= wanted) or self._halted(f"block {wanted} does not come {when}")
 
-    def _goes_on(self, when: str, nodes: Sequence[Geth], *, since: int | None = None) -> bool:
-        """Wait until the chain has grown, as all of these nodes see it; one that does not has halted."""
-        wanted = (self.network.gateway.head if since is None else since) + GROWS_BLOCKS
-        if self._comes(lambda: all(node.head >= wanted for node in nodes)):
+    def _in_step(self, when: str) -> bool:
+        """Wait until every node has the chain as far as it was when this was asked."""
+        wanted = self.network.gateway.head
+        if self._comes(lambda: all(node.head >= wanted for node in self.network.all), IN_STEP_WITHIN_S):
             return True
-        heads = ", ".join(f"{node.datadir.name} {node.head}" for node in nodes)
-        self.halts.append(f"block {wanted} does not come {when}: the heads are {heads}")
+        return self._halted(f"not all have block {wanted} {when}")
+
+    def _halted(self, how: str) -> bool:
+        self.halts.append(f"{how}: the head is {self.network.gateway.head}")
         return False
 
     def _new_position(self, above: int) -> Position:
@@ -279,9 +285,9 @@ class Chaos:
         self._comes(look)
         return seen[-1]
 
-    def _comes(self, condition: Callable[[], object]) -> bool:
-        """Wait until that is so, for as long as a chain may stand that has not halted."""
-        return bool(wait_until(condition, timeout_s=HALTED_AFTER_S, clock=self.clock, poll_s=LOOK_EVERY_S))
+    def _comes(self, condition: Callable[[], object], timeout_s: float = HALTED_AFTER_S) -> bool:
+        """Wait until that is so."""
+        return bool(wait_until(condition, timeout_s=timeout_s, clock=self.clock, poll_s=LOOK_EVERY_S))
 
     # --- power cuts ---------------------------------------------------------------------------------------------------
 
@@ -310,11 +316,13 @@ class Chaos:
             if keys_and_genesis(sealer) != kept[sealer.datadir]:
                 found.append(f"the keys or the genesis of {name} are not what they were")
         network.join(*network.all)
-        if not self._goes_on("after a power cut", network.all):
+        if not (self._goes_on("after a power cut") and self._in_step("after a power cut")):
             found.append(self.halts[-1])
-        for node in network.all:
-            if not self._comes(partial(node.has, final, final_hash)):
-                found.append(f"{node.datadir.name} has another block {final}, which was final")
+        found += [
+            f"{node.datadir.name} has another block {final}, which was final"
+            for node in network.all
+            if not self._comes(partial(node.has, final, final_hash))
+        ]
         return found
 
     def report(self) -> Report:
