@@ -8,7 +8,7 @@ from pathlib import Path
 from support.chaos import table
 from support.chaos_load import chaos_under_load
 
-CHAOS_S = float(os.environ.get("CHAOS_S", "150"))
+CHAOS_S = float(os.environ.get("CHAOS_S", "120"))
 SEED = int(os.environ.get("CHAOS_SEED", secrets.randbits(32)))
 POWER_CUTS = 5  # with them it lasts four minutes
 

@@ -27,8 +27,8 @@ RECENT = COUNT // 2  # whoever sealed one of so many last blocks may not seal th
 CONFIRMATIONS = COUNT // 2 + 1  # a block with so many on top of it counts as final
 BLOCKS_BEHIND = 2  # of what was sealed, a power cut may take no more
 GROWS_BLOCKS = 3  # in these, each of three sealers has its turn
-HALTED_AFTER_S = 60  # without a block, at a period of 1 s
-# A sealer that comes back may wait 60 s for a peer that has gone, and then begins anew.
+# A sealer that asks a peer for its chain which is then stopped seals nothing for 60 s, and goes on by itself.
+HALTED_AFTER_S = 120
 IN_STEP_WITHIN_S = 300
 # From where all seal in turn, a tie takes four blocks; one fails where a sealer was quicker than we are.
 TRIES = 12
