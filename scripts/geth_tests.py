@@ -23,6 +23,7 @@ PATCHES = CHECKOUT / "roles/geth_build/files/patches" / VERSION
 PACKAGES = {
     "./core": "Clique|ForkChoice|Reorg|Tie",
     "./eth": "Preserve|UnknownHead",
+    "./eth/fetcher": "BlockIsImported|Sequential|Concurrent|Random|Future|Queue",
     "./consensus/clique": ".",
     "./crypto/ecies": ".",
     "./eth/protocols/eth": ".",

@@ -60,18 +60,19 @@ PHASES = {
         ],
         ["python", "scripts/branches.py", "energy_bridge"],
     ],
-    # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
+    # Nothing acknowledged is lost and nothing is settled twice, whatever dies; and the chain goes on.
     "crashes": [
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
             *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
+            *(f"tests/integration/test_{name}.py" for name in ("chaos", "sealer_faults")),
         ],
     ],
     "integration": [
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
             *(f"tests/integration/test_{name}.py" for name in ("network", "estate", "demo", "ties")),
-            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network")),
+            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network", "resolve_tie")),
         ],
     ],
     "containers": [["pytest", "tests/containers"]],

@@ -27,6 +27,7 @@ __all__ = [
     "Wanted",
     "last_lines",
     "look",
+    "problems",
     "sealed",
     "summary",
     "unmet",
@@ -36,6 +37,9 @@ __all__ = [
 
 _IN_TURN_DIFFICULTY = 2  # Clique: 2 for the signer whose turn it is, 1 for the others
 _FURTHEST_BACK = 1000  # blocks that a search for one signer's seal looks at
+_ROUNDS = 4  # in so many rounds of all signers, one that is there has sealed
+_OLD_AFTER_S, _OLD_AFTER_PERIODS = 10, 3  # together, the age of a newest block that another one should have followed
+_AHEAD_S = 1  # blocks and clocks are compared in whole seconds
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,11 @@ class View:
     def recent(self) -> tuple[Block, ...]:
         """The window's blocks, without the genesis."""
         return tuple(block for block in self.blocks[-self.window :] if block.sealer)
+
+    @property
+    def period_s(self) -> int | None:
+        """The seconds from block to block, as the chain's config has them."""
+        return None if self.chain_config is None else int(self.chain_config["clique"]["period"])
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ def look(rpc: Rpc, *, window: int | None, since: int | None = None) -> View:
     head = int(latest["number"], 16)
     signers = None if snapshot is None else tuple(sorted(map(checksum_address, snapshot["signers"])))
     window = window or 2 * len(signers or ()) or 1
-    first = max(0, head - window + 1)
+    first = max(0, head - max(window, _ROUNDS * len(signers or ())) + 1)
     if since is not None:
         first = max(0, min(first, since + 1), head - _FURTHEST_BACK)
     return View(
@@ -172,6 +181,29 @@ def sealed(view: View) -> dict[str, int]:
     return {address: counts[address] for address in sorted({*(view.signers or ()), *counts})}
 
 
+def problems(view: View, *, now_s: float) -> list[str]:
+    """What is wrong, one sentence each; now_s is the node's own clock, in seconds since the epoch."""
+    found = []
+    signers = view.signers or ()
+    rounds = [block.sealer for block in view.blocks[-_ROUNDS * len(signers) :] if block.sealer]
+    if len(rounds) == _ROUNDS * len(signers):
+        found += [
+            f"Sealer {address} has sealed none of the last {len(rounds)} blocks: it is off or cut off, its disk is"
+            " full, or its clock is wrong."
+            for address in signers
+            if address not in rounds
+        ]
+    age_s = int(now_s) - view.head.timestamp_s
+    if age_s < -_AHEAD_S:
+        found.append(f"This node's clock is wrong: its newest block was sealed {-age_s} s ahead of it.")
+    if view.period_s and view.head.number and age_s > _OLD_AFTER_S + _OLD_AFTER_PERIODS * view.period_s:
+        found.append(
+            f"Block {view.head.number} is the newest, and {age_s} s old: the chain halts, this node is cut off, or its"
+            " clock is ahead."
+        )
+    return found
+
+
 def unmet(view: View, wanted: Wanted) -> list[str]:
     """What is still missing, a phrase for each condition; empty when all hold."""
     missing = []
@@ -197,7 +229,7 @@ def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
         keys = "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by"
-        return {"running": False, **dict.fromkeys([*keys.split(), "peers", "peer_public_keys", "votes"])}
+        return {"running": False, **dict.fromkeys([*keys.split(), "peers", "peer_public_keys", "votes", "problems"])}
     recent = view.recent
     head = view.head
     return {
@@ -217,6 +249,7 @@ def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
         "peers": view.peers,
         "peer_public_keys": None if view.peer_public_keys is None else list(view.peer_public_keys),
         "votes": view.votes,
+        "problems": problems(view, now_s=now_s),
     }
 
 

@@ -140,6 +140,17 @@ votes:
   description: The proposals that this node votes for, true to authorise an address and false to remove it.
   type: dict
   returned: always
+problems:
+  description:
+    - What is wrong, one sentence each; empty where nothing is.
+    - A sealer is named that has sealed none of the last blocks, of which there are four times as many as signers.
+    - A newest block that is too old by this node's clock, or ahead of it, is named as well.
+  type: list
+  elements: str
+  returned: always
+  sample:
+    - "Sealer 0x71562b71999873DB5b286dF957af199Ec94617F7 has sealed none of the last 16 blocks: it is off or cut off,
+      its disk is full, or its clock is wrong."
 """
 
 import time

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.bridge import DEPOSIT_WEI, GRID, SOURCES, Bridge, make_bridge
+from support.bridge import DEPOSIT_WEI, GRID, Bridge, make_bridge
 from support.chain import KINDS, Chain, Terms
 from support.senders import GRID_PRICE, Load, Senders
 from support.verdict import judge
@@ -34,14 +34,14 @@ class Scene:
         """Keep the load up for so long."""
         self.senders.run_for(seconds, self.load.tick)
 
-    def run_until(self, what: str, condition: Any) -> None:
+    def run_until(self, what: str, condition: Any, timeout_s: float = PATIENCE_S) -> None:
         """Keep the load up until that is so."""
 
         def loaded() -> object:
             self.load.tick()
             return condition()
 
-        self.senders.run(what, loaded, PATIENCE_S)
+        self.senders.run(what, loaded, timeout_s)
 
     def dies(self, point: str, nth: int = 1) -> None:
         """Keep the load up until a bridge has died at that point."""
@@ -74,20 +74,21 @@ class Scene:
             self.senders.deliveries,
             self.bridge.ledger(),
             grid=GRID,
-            deposits=dict.fromkeys(KINDS, DEPOSIT_WEI),
+            deposits=dict.fromkeys(self.bridge.actors, DEPOSIT_WEI),
             slot_s=TERMS[0],
             imbalance_price=lambda _slot, _energy_wh: GRID_PRICE,
         )
 
 
 @contextmanager
-def scene(directory: Path, chain: Chain, **settings: Any) -> Iterator[Scene]:
-    """A market with a bridge that is not started yet; settings are make_bridge's."""
-    bridge = make_bridge(directory, chain, terms=TERMS, **settings)
+def scene(directory: Path, chain: Chain, *, kinds: Mapping[str, str] = KINDS, **settings: Any) -> Iterator[Scene]:
+    """A market with a bridge that is not started yet; its actors are of these kinds, settings are make_bridge's."""
+    bridge = make_bridge(directory, chain, terms=TERMS, kinds=kinds, **settings)
     senders = Senders(bridge.address, bridge.keys)
     # An hour ago: a load passes through its slots faster than time does.
     first_slot = (int(time.time()) - 3600) // TERMS[0]
-    load = Load(senders, SOURCES, grid=GRID, first_slot=first_slot, interval_s=SLOT_INTERVAL_S, seed=2018)
+    sources = [name for name in kinds if name != GRID]
+    load = Load(senders, sources, grid=GRID, first_slot=first_slot, interval_s=SLOT_INTERVAL_S, seed=2018)
     try:
         yield Scene(chain, bridge, senders, load)
     finally:

@@ -46,11 +46,22 @@ class Geth:
         block: dict[str, Any] | None = self.call("eth_getBlockByNumber", hex(number), False)
         return None if block is None else str(block["hash"])
 
+    def has(self, number: int, block_hash: str | None) -> bool:
+        """Whether this is its block at that height."""
+        return self.hash_of(number) == block_hash
+
     def call(self, method: str, *params: Any) -> Any:
         return self.node.rpc.call(method, *params)
 
-    def end(self, number: signal.Signals) -> None:
+    @property
+    def ended(self) -> bool:
+        return self.node.process.poll() is not None
+
+    def send(self, number: signal.Signals) -> None:
         self.node.process.send_signal(number)
+
+    def end(self, number: signal.Signals) -> None:
+        self.send(number)
         self.node.process.wait(timeout=PATIENCE_S)
 
     def start(self) -> None:
@@ -109,7 +120,7 @@ def sealers(geth: Path, directory: Path, count: int, *, period_s: int = 1) -> It
     accounts: list[LocalAccount] = [Account.create() for _ in range(count)]
     genesis = make_genesis([account.address for account in accounts], period_s=period_s)
     genesis["alloc"][CREATE2_PROXY] = {"balance": "0x0", "nonce": "0x1", "code": CREATE2_PROXY_CODE}
-    common = ("--syncmode=full", "--gcmode=archive", "--miner.gasprice=1")
+    common = ("--syncmode=full", "--gcmode=archive", "--miner.gasprice=1", "--log.format=logfmt")
     nodes: list[Geth] = []
 
     def add(name: str, *flags: str, account: str = "") -> Geth:
@@ -130,7 +141,7 @@ def sealers(geth: Path, directory: Path, count: int, *, period_s: int = 1) -> It
             mining = ("--mine", f"--miner.etherbase={account.address}")
             add(f"sealer{number}", *unlocked, *mining, "--http", f"--http.port={port}", account=account.address)
         port = free_port(socket.SOCK_STREAM)
-        gateway = add("gateway", "--http", f"--http.port={port}")
+        gateway = add("gateway", "--http", f"--http.port={port}", "--http.api=eth,net,web3,clique")
         for node in nodes:
             assert wait_until(node.node.answers, timeout_s=PATIENCE_S, clock=time), node.node.log.read_text()
         admin = directory / "sealer0"
@@ -141,6 +152,7 @@ def sealers(geth: Path, directory: Path, count: int, *, period_s: int = 1) -> It
         yield network
     finally:
         for node in nodes:
-            node.node.process.send_signal(signal.SIGINT)
+            node.send(signal.SIGINT)
+            node.send(signal.SIGCONT)  # one that is stopped hears nothing
         for node in nodes:
             node.node.process.wait(timeout=PATIENCE_S)

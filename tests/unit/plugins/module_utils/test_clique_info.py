@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is said about a chain, from blocks and signers alone; and waiting, with a clock that a test turns."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._clique_info im
     WaitError,
     Wanted,
     last_lines,
+    problems,
     sealed,
     summary,
     unmet,
@@ -51,6 +53,37 @@ def test_no_node_has_the_same_facts_all_null() -> None:
     assert facts.pop("running") is False
     assert facts.keys() == summary(view(), now_s=0).keys() - {"running"}
     assert set(facts.values()) == {None}
+
+
+ALL = (ANN, BOB, CAT) * 4
+MISSING = "has sealed none of the last 12 blocks: it is off or cut off, its disk is full, or its clock is wrong."
+OLD = "the chain halts, this node is cut off, or its clock is ahead."
+
+
+@pytest.mark.parametrize(
+    ("sealers", "age_s", "said"),
+    [
+        (ALL, 4, []),
+        (ALL, -1, []),  # between two seconds
+        ((CAT, *(ANN, BOB) * 6), 4, [f"Sealer {CAT} {MISSING}"]),
+        ((CAT, *(ANN, BOB) * 5, ANN), 4, []),
+        ((BOB,) * 12, 4, [f"Sealer {ANN} {MISSING}", f"Sealer {CAT} {MISSING}"]),
+        ((ANN, BOB) * 5, 4, []),  # too young to say
+        (ALL, 25, []),
+        (ALL, 30, [f"Block 12 is the newest, and 30 s old: {OLD}"]),
+        ((), 10**6, []),  # nobody has sealed yet, and a genesis is as old as it is
+        (ALL, -30, ["This node's clock is wrong: its newest block was sealed 30 s ahead of it."]),
+    ],
+)
+def test_a_problem_is_one_sentence(sealers: tuple[str, ...], age_s: int, said: list[str]) -> None:
+    seen = replace(view(*sealers), chain_config={"clique": {"period": 5}})
+    assert problems(seen, now_s=seen.head.timestamp_s + age_s) == said
+    assert summary(seen, now_s=seen.head.timestamp_s + age_s)["problems"] == said
+
+
+def test_what_http_does_not_offer_is_no_problem() -> None:
+    seen = replace(view(*ALL), signers=None, chain_config=None)
+    assert problems(seen, now_s=seen.head.timestamp_s + 1000) == []
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
         "peers",
         "peer_public_keys",
         "votes",
+        "problems",
     )
 )
 
@@ -46,6 +47,7 @@ def test_facts_are_those_that_web3_sees(chain: Chain, ipc: str) -> None:
     assert facts["client"].startswith("Geth/v1.13.15-stable-modified/linux-")
     assert facts["signers"] == [chain.admin.address]
     assert facts["sealed"] == {chain.admin.address: 2}
+    assert facts["problems"] == []
     assert (facts["in_turn_share"], facts["last_sealed_by"], facts["peers"], facts["votes"]) == (
         1,
         chain.admin.address,

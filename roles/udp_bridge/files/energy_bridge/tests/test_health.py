@@ -13,6 +13,7 @@ from energy_bridge.health import ChainView, View, look_at_chain, notes, problems
 NOW = 1000.0
 CHAIN = ChainView(head_block=70, head_time=NOW - 4, sealed={"0xa": 32, "0xb": 32}, blocks=64)
 WELL = View(CHAIN, 0.0)
+MISSING = "it is off or cut off, its disk is full, or its clock is wrong."
 
 
 def test_all_is_well() -> None:
@@ -34,7 +35,7 @@ def test_a_chain_that_was_not_asked_yet_is_no_problem_but_noted() -> None:
         ),
         (
             replace(WELL, chain=replace(CHAIN, sealed={"0xa": 64, "0xb": 0})),
-            "Sealer 0xb is missing: it has sealed none of the last 64 blocks.",
+            f"Sealer 0xb has sealed none of the last 64 blocks: {MISSING}",
         ),
         (replace(WELL, chain=ChainView(trouble="no route")), "The node cannot be asked: no route."),
         (replace(WELL, outbox_age_s=301.0), "A slot that closed 301 s ago is not settled yet."),

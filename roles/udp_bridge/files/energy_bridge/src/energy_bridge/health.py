@@ -85,7 +85,8 @@ def _chain_problems(chain: ChainView, now: float, period_s: float) -> list[str]:
     sealed = chain.sealed or {}
     if chain.blocks >= ROUNDS * len(sealed):
         found += [
-            f"Sealer {signer} is missing: it has sealed none of the last {chain.blocks} blocks."
+            f"Sealer {signer} has sealed none of the last {chain.blocks} blocks: it is off or cut off, its disk is"
+            " full, or its clock is wrong."
             for signer, count in sorted(sealed.items())
             if count == 0
         ]
