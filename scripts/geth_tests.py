@@ -19,11 +19,11 @@ from environment import CHECKOUT, VENV
 
 VERSION = "1.13.15"
 PATCHES = CHECKOUT / "roles/geth_build/files/patches" / VERSION
-# Package, and which of its tests: core and eth have an hour of others, p2p/discover and snap have two minutes.
+# Package, and which of its tests: core and eth have an hour of others, the other three some minutes.
 PACKAGES = {
     "./core": "Clique|ForkChoice|Reorg|Tie",
     "./eth": "Preserve|UnknownHead",
-    "./eth/fetcher": "BlockIsImported|Sequential|Concurrent|Random|Future|Queue",
+    "./eth/fetcher": "BlockIsImported|Light|Random|Queue",
     "./consensus/clique": ".",
     "./crypto/ecies": ".",
     "./eth/protocols/eth": ".",

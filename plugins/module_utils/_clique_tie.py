@@ -60,7 +60,7 @@ def find_tie(views: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str
     shared = set.intersection(*({(block["number"], block["hash"]) for block in view["blocks"]} for view in up.values()))
     if not shared:
         raise CliqueError("The nodes have none of their last blocks in common, so this is no tie but another chain.")
-    parted_at = max(number for number, _ in shared)
+    parted_at = max(number for number, _hash in shared)
     holders: dict[str, list[str]] = {}
     for host, view in up.items():
         holders.setdefault(view["head"]["hash"], []).append(host)
