@@ -72,7 +72,7 @@ PHASES = {
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
             *(f"tests/integration/test_{name}.py" for name in ("network", "estate", "demo", "ties")),
-            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network", "resolve_tie")),
+            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network", "plain_geth")),
         ],
     ],
     "containers": [["pytest", "tests/containers"]],

@@ -25,19 +25,29 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("t")
 
 
-@pytest.fixture(scope="session")
-def binaries() -> dict[str, Path]:
-    """Geth and bootnode for this machine; `make test` has built them before, also where there is no Go."""
+def build(patches: dict[str, str]) -> dict[str, Path]:
     arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    asked = {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch, "patches": PATCHES}
+    asked = {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch, "patches": patches}
     answer = run_module("geth_binaries", asked)
     assert not answer.get("failed"), answer
     return {name: Path(binary["path"]) for name, binary in answer["binaries"].items()}
 
 
 @pytest.fixture(scope="session")
+def binaries() -> dict[str, Path]:
+    """Geth and bootnode for this machine; `make test` has built them before, also where there is no Go."""
+    return build(PATCHES)
+
+
+@pytest.fixture(scope="session")
 def geth(binaries: dict[str, Path]) -> Path:
     return binaries["geth"]
+
+
+@pytest.fixture(scope="session")
+def plain_geth() -> Path:
+    """Geth without a patch, as `geth_build_patches: []` has it."""
+    return build({})["geth"]
 
 
 @pytest.fixture(scope="session")

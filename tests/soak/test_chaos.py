@@ -7,29 +7,17 @@ from pathlib import Path
 
 from support.chaos import table
 from support.chaos_load import chaos_under_load
-from support.modules import run_module
 
-CHECKOUT = Path(__file__).parents[2]
 CHAOS_S = float(os.environ.get("CHAOS_S", "1800"))
 SEED = int(os.environ.get("CHAOS_SEED", secrets.randbits(32)))
 POWER_CUTS = int(os.environ.get("CHAOS_POWER_CUTS", "50"))
 
 
-def plain_geth(patched: Path) -> Path:
-    """The release as it is, from where the patched one is."""
-    arch = patched.parent.name.split("-")[2]
-    answer = run_module("geth_binaries", {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch, "patches": {}})
-    assert not answer.get("failed"), answer
-    return Path(answer["binaries"]["geth"]["path"])
-
-
-def test_the_patched_chain_never_halts(geth: Path, tmp_path: Path) -> None:
+def test_the_patched_chain_never_halts(geth: Path, plain_geth: Path, tmp_path: Path) -> None:
     print(f"CHAOS_SEED={SEED}")
     reports = {}
     (tmp_path / "plain").mkdir()
-    with chaos_under_load(
-        plain_geth(geth), tmp_path / "plain", seed=SEED, lasts_s=CHAOS_S, cuts_per_round=0
-    ) as aftermath:
+    with chaos_under_load(plain_geth, tmp_path / "plain", seed=SEED, lasts_s=CHAOS_S, cuts_per_round=0) as aftermath:
         reports["plain"] = aftermath.report
     (tmp_path / "patched").mkdir()
     with chaos_under_load(

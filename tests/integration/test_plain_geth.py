@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The playbook resolve_tie on the plain release of geth, whose ties do not end by themselves."""
+"""The plain release of geth: resolve_tie ends its ties, which stay else, and patched nodes join its chain."""
 
 import json
-import os
 import signal
 import sys
 import time
@@ -11,21 +10,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wait_until
-from support.modules import run_module
-from support.network import CHECKOUT, Network, Run
+from support.network import Network, Run
 from support.sealers import Sealers, sealers
 from support.ties import difficulty_and_head, has_sealed_lately, parted_into_a_tie
 
 PERIOD_S = 2
-
-
-@pytest.fixture(scope="module")
-def plain_geth() -> Path:
-    """Geth without a patch, as `geth_build_patches: []` has it."""
-    arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-    answer = run_module("geth_binaries", {"cache_dir": str(CHECKOUT / "build/geth"), "arch": arch, "patches": {}})
-    assert not answer.get("failed"), answer
-    return Path(answer["binaries"]["geth"]["path"])
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +88,28 @@ def test_what_is_no_tie_is_refused_and_says_what_is_missing(chain: Sealers, netw
             node.start()
         chain.join(*chain.all)
     assert "Of 4 sealers 2 answer, and 3 are needed. Bring back sealer3, sealer4, and look again." in says
+
+
+def test_patched_sealers_take_the_place_of_plain_ones_one_after_the_other(chain: Sealers, geth: Path) -> None:
+    for changed, node in enumerate(chain.sealers, 1):
+        node.end(signal.SIGINT)
+        node.program = geth
+        node.start()
+        chain.join(*chain.all)
+        seen = max(other.head for other in chain.all)
+
+        def goes_on(since: int = seen) -> bool:
+            head = min(other.head for other in chain.all)
+            return {sealer_of(chain, number) for number in range(since + 1, head + 1)} == accounts(chain)
+
+        assert wait_until(goes_on, timeout_s=120, clock=time), f"{changed} of 4 are patched"
+        final = min(other.head for other in chain.all) - 3
+        assert len({other.hash_of(final) for other in chain.all}) == 1
+
+
+def accounts(chain: Sealers) -> set[str]:
+    return {node.account.lower() for node in chain.sealers}
+
+
+def sealer_of(chain: Sealers, number: int) -> str:
+    return str(chain.gateway.call("clique_getSigner", hex(number)))
