@@ -34,7 +34,7 @@ test-geth: environment ## Go's tests of what our patches of geth touch
 	@$(RUN) scripts/geth_tests.py
 
 soak: environment ## the long forms of tests: a million datagrams, runs killed at every task, the bridge killed 500 times (KILLS=500)
-	@.venv/bin/pytest tests/soak
+	@.venv/bin/pytest -s tests/soak
 	@BRIDGE_KILLS=$(KILLS) $(RUN) scripts/test.py crashes
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)
