@@ -8,6 +8,6 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# A worker and its forks are measured; every program that they start would start later for it.
-if "PYTEST_XDIST_WORKER" in os.environ:
+# A worker and its forks are measured; every program that they start would start later for it, so that is for who asks.
+if "PYTEST_XDIST_WORKER" in os.environ and "MEASURE_PROGRAMS" not in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)

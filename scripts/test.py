@@ -39,8 +39,8 @@ PHASES = {
     ],
     "unit": [
         ["coverage", "erase"],
-        ["coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/unit", BRIDGE_TESTS],
-        ["python", "scripts/branches.py"],
+        ["coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/unit"],
+        ["python", "scripts/branches.py", "module_utils"],
     ],
     "contracts": [
         ["python", "scripts/contracts.py", "--check"],
@@ -48,27 +48,31 @@ PHASES = {
     ],
     "bridge": [
         ["python", "scripts/octave.py"],
+        ["coverage", "erase"],
         [
-            *("pytest", "-n", "2", "--dist", "loadfile"),
+            *("env", "MEASURE_PROGRAMS=1", "coverage", "run", "-m", "pytest", "-n", "2", "--dist", "loadfile"),
             "tests/integration/test_energy_bridge.py",
             "tests/integration/test_energy_bridge_agreements.py",
             "tests/integration/test_bridge_health.py",
             "tests/integration/test_octave.py",
             "tests/integration/test_go_from_pypi.py",
+            BRIDGE_TESTS,
         ],
+        ["python", "scripts/branches.py", "energy_bridge"],
     ],
-    # Nothing acknowledged is lost and nothing is settled twice, whatever dies.
+    # Nothing acknowledged is lost and nothing is settled twice, whatever dies; and the chain goes on.
     "crashes": [
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
             *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
+            *(f"tests/integration/test_{name}.py" for name in ("chaos", "sealer_faults")),
         ],
     ],
     "integration": [
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
             *(f"tests/integration/test_{name}.py" for name in ("network", "estate", "demo", "ties")),
-            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network")),
+            *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network", "resolve_tie")),
         ],
     ],
     "containers": [["pytest", "tests/containers"]],

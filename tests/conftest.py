@@ -19,6 +19,12 @@ from support.geth import PATCHES  # noqa: E402
 from support.modules import run_module  # noqa: E402
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the test's own, with a short name: the paths of sockets have 107 bytes at most."""
+    return tmp_path_factory.mktemp("t")
+
+
 @pytest.fixture(scope="session")
 def binaries() -> dict[str, Path]:
     """Geth and bootnode for this machine; `make test` has built them before, also where there is no Go."""

@@ -223,23 +223,26 @@ def unmet(view: View, wanted: Wanted) -> list[str]:
     ):
         missing.append(f"a block above {since} sealed by {wanted.signer_sealed}")
     if wanted.new_blocks and view.head.number < since + wanted.new_blocks:
-        missing.append(f"{wanted.new_blocks} blocks above {since}")
+        blocks = "a block" if wanted.new_blocks == 1 else f"{wanted.new_blocks} blocks"
+        missing.append(f"{blocks} above {since}")
     return missing
 
 
 def summary(view: View | None, *, now_s: float) -> dict[str, Any]:
     """The facts as the module returns them; all null where no node answered."""
     if view is None:
-        keys = (
-            "client head genesis_hash chain_config signers sealed in_turn_share last_sealed_by peers peer_public_keys"
-        )
-        return {"running": False, **dict.fromkeys([*keys.split(), "votes", "problems"])}
+        keys = "client head blocks genesis_hash chain_config signers sealed in_turn_share last_sealed_by"
+        return {"running": False, **dict.fromkeys([*keys.split(), "peers", "peer_public_keys", "votes", "problems"])}
     recent = view.recent
     head = view.head
     return {
         "running": True,
         "client": view.client,
         "head": {"number": head.number, "hash": head.hash, "age_s": max(0, int(now_s) - head.timestamp_s)},
+        "blocks": [
+            {"number": block.number, "hash": block.hash, "sealer": block.sealer, "in_turn": block.in_turn}
+            for block in view.blocks[-view.window :]
+        ],
         "genesis_hash": view.genesis_hash,
         "chain_config": view.chain_config,
         "signers": None if view.signers is None else list(view.signers),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 
-__all__ = ["draft_folder", "give", "in_folder", "make_directory", "put", "read_text", "write_atomic"]
+__all__ = ["draft_folder", "give", "in_folder", "make_directory", "put", "read_text", "sweep", "write_atomic"]
 
 _DRAFT = ".clique-draft-"  # what the names of drafts begin with
 _OURS: set[Path] = set()  # what this process works on, and would wait for without end
@@ -46,7 +46,7 @@ def make_directory(path: Path, *, mode: int, owner: str | None = None, group: st
             return ()
         with _gone_on_failure(missing):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _draft(path.parent, _new_folder) as (draft, _):
+            with _draft(path.parent, _new_folder) as (draft, _lock):
                 draft.chmod(mode)
                 give(draft, owner=owner, group=group, name=path)
                 draft.rename(path)
@@ -132,7 +132,7 @@ def draft_folder(folder: Path) -> Iterator[tuple[Path, int]]:
 @contextmanager
 def _draft(folder: Path, new: Callable[[Path], tuple[int, str]]) -> Iterator[tuple[Path, int]]:
     folder = folder.resolve()
-    _sweep(folder)
+    sweep(folder)
     while True:
         handle, name = new(folder)
         draft = Path(name)
@@ -160,7 +160,7 @@ def _new_folder(folder: Path) -> tuple[int, str]:
             return os.open(name, os.O_RDONLY), name
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove the drafts that killed runs left in a folder; whoever still works on one is waited for."""
     for draft in {*folder.glob(f"{_DRAFT}*")} - _OURS:
         with suppress(OSError):

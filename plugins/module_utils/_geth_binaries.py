@@ -473,7 +473,7 @@ def build_from(
 ) -> State:
     """Compile the source, or without Go take the programs that it is, into cache / wanted.name."""
     folder = cache / wanted.name
-    with in_folder(cache, mode=0o755), locked(cache), draft_folder(cache) as (scratch, _):
+    with in_folder(cache, mode=0o755), locked(cache), draft_folder(cache) as (scratch, _lock):
         state = look(folder, wanted)
         if state.flaw is None:  # somebody else has built it in the meantime
             return state

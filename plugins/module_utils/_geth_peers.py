@@ -13,7 +13,7 @@ from pathlib import Path
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
 from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, NodeSilentError, Rpc
 
-__all__ = ["Plan", "parse", "plan", "render", "tell"]
+__all__ = ["Plan", "checked_enodes", "parse", "plan", "render", "tell"]
 
 _ENODE = re.compile(r"enode://[0-9a-f]{128}@[^\s@/?]+:\d+(\?discport=\d+)?")
 _HEADING = "# Written by smartenergy.clique.geth_peers, which tells a running node of changes, too.\n"
@@ -52,16 +52,21 @@ def plan(file: Path, enodes: Sequence[str] | None) -> Plan:
     former = parse(before, file) if before else ()
     if enodes is None:
         return Plan(before=before, after=None, added=None, removed=None)
-    for enode in enodes:
-        if not _ENODE.fullmatch(enode):
-            raise CliqueError(f"{enode!r} is no enode: it has to be enode://, 128 hex digits, @IP:PORT")
-    wanted = sorted({*enodes})
+    wanted = sorted({*checked_enodes(enodes)})
     return Plan(
         before=before,
         after=render(wanted),
         added=tuple(enode for enode in wanted if enode not in former),
         removed=tuple(enode for enode in former if enode not in wanted),
     )
+
+
+def checked_enodes(enodes: Sequence[str]) -> Sequence[str]:
+    """The same enodes; raises CliqueError where one of them is none."""
+    for enode in enodes:
+        if not _ENODE.fullmatch(enode):
+            raise CliqueError(f"{enode!r} is no enode: it has to be enode://, 128 hex digits, @IP:PORT")
+    return enodes
 
 
 def render(enodes: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def bundle(cache: Path, wanted: Wanted, environ: Mapping[str, str]) -> Path:
     Raises CliqueError where a wheel cannot be had or does not fit its hash.
     """
     try:
-        with in_folder(cache, mode=0o755), draft_folder(cache) as (scratch, _):
+        with in_folder(cache, mode=0o755), draft_folder(cache) as (scratch, _lock):
             return _bundle(cache, scratch, wanted, environ)
     except OSError as error:
         raise CliqueError(f"{cache} cannot be filled: {reason(error)}") from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError, reason
-from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder
+from ansible_collections.smartenergy.clique.plugins.module_utils._files import draft_folder, in_folder, sweep
 
 __all__ = ["State", "Wanted", "look", "look_for_any", "make", "plan", "remove", "require"]
 
@@ -106,8 +106,8 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> 
         with (
             in_folder(wanted.directory, mode=0o755),
             in_folder(wanted.command.parent, mode=0o755),
-            draft_folder(wanted.directory) as (scratch, _),
-            draft_folder(wanted.command.parent) as (beside_command, _),  # which may be on another disk
+            draft_folder(wanted.directory) as (scratch, _lock),
+            draft_folder(wanted.command.parent) as (beside_command, _lock),  # which may be on another disk
         ):
             link = beside_command / "link"
             link.symlink_to(wanted.script)
@@ -132,7 +132,8 @@ def make(wanted: Wanted, after: State, *, archive: Path, sha256: str | None) -> 
 def remove(before: State, directory: Path, command: Path) -> None:
     """Remove what was looked for, and the directory where nothing else is in it. Raises CliqueError."""
     try:
-        for folder in (*directory.glob(f".{DRAFT}-*"), *_folders(directory)):
+        sweep(directory)
+        for folder in _folders(directory):
             shutil.rmtree(folder)
         if directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()

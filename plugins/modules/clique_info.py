@@ -93,6 +93,14 @@ head:
   type: dict
   returned: always
   sample: {number: 1234, hash: "0x5f…", age_s: 3}
+blocks:
+  description:
+    - The window's blocks, newest last, each with its number, hash, sealer, and whether it was sealed by the signer
+      whose turn it was.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{number: 1234, hash: "0x5f…", sealer: "0x71562b71999873DB5b286dF957af199Ec94617F7", in_turn: true}]
 genesis_hash:
   description: Hash of block 0.
   type: str

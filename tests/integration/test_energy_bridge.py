@@ -124,7 +124,7 @@ def bridge(tmp_path: Path, chain: Chain) -> Iterator[Bridge]:
     made.start()
     yield made
     if made.process is not None and made.process.poll() is None:
-        made.process.kill()
+        made.process.terminate()
         made.process.wait()
 
 

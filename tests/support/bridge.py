@@ -104,7 +104,7 @@ class Bridge:
 
     def close(self) -> None:
         if not self.ended:
-            self.end(signal.SIGKILL)
+            self.end(signal.SIGTERM)
 
     def ledger(self) -> Ledger:
         return read_ledger(self.market, self.actors, slot_s=self.config["slot_s"])

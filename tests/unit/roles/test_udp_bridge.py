@@ -92,7 +92,7 @@ def test_actors_keep_their_order_and_their_ids_on_the_way_to_the_bridge(tmp_path
     played = play_role("udp_bridge", tmp_path / "play", asked, "--check", "--diff", hosts=["one"])
     assert played.failed == {"one": 0}, played.output
     added = "\n".join(re.findall(r"^\+(?!\+)(.*)$", played.output, re.MULTILINE))
-    config = json.JSONDecoder().raw_decode(added)[0]  # what else is added comes after it
+    config = json.JSONDecoder().raw_decode(added, added.index("{\n"))[0]  # among what else is added
     # Who has no id is known by its place.
     assert [(name, actor.get("id")) for name, actor in config["actors"].items()] == [
         ("sun", None),

@@ -105,6 +105,7 @@ def test_what_http_does_not_offer_is_no_problem() -> None:
         (Wanted(signer_sealed=CAT, since_head=0), ""),
         (Wanted(signer_sealed=CAT, since_head=1), f"a block above 1 sealed by {CAT}"),
         (Wanted(new_blocks=1, since_head=3), ""),
+        (Wanted(new_blocks=1, since_head=4), "a block above 4"),
         (Wanted(new_blocks=2, since_head=3), "2 blocks above 3"),
     ],
 )
