@@ -162,10 +162,8 @@ def table(reports: Mapping[str, Report]) -> str:
         )
         for build, one in reports.items()
     ]
-    rows = [
-        "  ".join(text.rjust(len(title)) for text, title in zip(line, heading, strict=True))
-        for line in (heading, *lines)
-    ]
+    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
+    rows = ["  ".join(map(str.rjust, line, widths)) for line in (heading, *lines)]
     return "\n".join(rows)
 
 
