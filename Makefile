@@ -33,8 +33,8 @@ test-fast: environment ## what tests within a few minutes: all but the phases th
 test-geth: environment ## Go's tests of what our patches of geth touch
 	@$(RUN) scripts/geth_tests.py
 
-soak: environment ## the long forms of tests: a million datagrams, runs killed at every task, the bridge killed 500 times (KILLS=500)
-	@.venv/bin/pytest tests/soak
+soak: environment ## the long forms of tests: a million datagrams, runs killed at every task, the bridge killed 500 times (KILLS=500), chaos (CHAOS_S=1800)
+	@.venv/bin/pytest -s tests/soak
 	@BRIDGE_KILLS=$(KILLS) $(RUN) scripts/test.py crashes
 
 bench: environment ## measure, side by side with what people would use instead (ROWS="second_run_s …" for some rows)

@@ -144,7 +144,7 @@ problems:
   description:
     - What is wrong, one sentence each; empty where nothing is.
     - A sealer is named that has sealed none of the last blocks, of which there are four times as many as signers.
-    - A newest block that is too old by this node's clock, or ahead of it, is named as well.
+    - So are the newest blocks where they are too old by this node's clock, or ahead of it.
   type: list
   elements: str
   returned: always

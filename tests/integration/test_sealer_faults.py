@@ -41,7 +41,8 @@ def test_the_network_goes_on_and_names_whose_disk_is_full_and_whose_clock_is_wro
 
         wait_until("clique_info names them", lambda: named_by_clique_info(well) == ill(network), PATIENCE_S)
         wait_until("/healthz names them", lambda: named_by_healthz(network) == ill(network), PATIENCE_S)
-        assert "its clock is ahead" in " ".join(said_by_clique_info(with_wrong_clock, ahead_s=AHEAD_S))
+        own = said_by_clique_info(with_wrong_clock, ahead_s=AHEAD_S)
+        assert any("its clock is ahead" in sentence for sentence in own), own
         log = with_full_disk.node.log.read_text()
         assert "no space left on device" in log or "Low disk space" in log
 

@@ -149,12 +149,21 @@ class Report:
 
 def table(reports: Mapping[str, Report]) -> str:
     """The reports by build, one line each."""
-    rows = [f"{'build':<10}{'minutes':>8}{'outages':>9}{'ties':>6}{'halts':>7}{'longest without a block':>25}"]
-    rows += [
-        f"{build:<10}{one.lasted_s / 60:>8.1f}{one.outages:>9}{one.ties:>6}{len(one.halts):>7}"
-        f"{f'{one.longest_gap_s} s':>25}"
+    heading = ("build", "minutes", "outages", "power cuts", "ties", "halts", "longest without a block")
+    lines = [
+        (
+            build,
+            f"{one.lasted_s / 60:.1f}",
+            str(one.outages),
+            str(one.power_cuts),
+            str(one.ties),
+            str(len(one.halts)),
+            f"{one.longest_gap_s} s",
+        )
         for build, one in reports.items()
     ]
+    widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
+    rows = ["  ".join(map(str.rjust, line, widths)) for line in (heading, *lines)]
     return "\n".join(rows)
 
 

@@ -55,8 +55,8 @@ def test_the_longest_time_from_block_to_block() -> None:
 
 
 def test_the_table_has_a_line_for_each_build() -> None:
-    shown = table({"plain": Report(300, 20, 5, ("block 7 stands",), 91, 0), "patched": Report(300, 40, 9, (), 4, 0)})
+    shown = table({"plain": Report(300, 20, 5, ("block 7 stands",), 91, 0), "patched": Report(300, 40, 9, (), 4, 2)})
     assert [line.split() for line in shown.splitlines()[1:]] == [
-        ["plain", "5.0", "20", "5", "1", "91", "s"],
-        ["patched", "5.0", "40", "9", "0", "4", "s"],
+        ["plain", "5.0", "20", "0", "5", "1", "91", "s"],
+        ["patched", "5.0", "40", "2", "9", "0", "4", "s"],
     ]

@@ -69,8 +69,9 @@ OLD = "the chain halts, this node is cut off, or its clock is ahead."
         ((CAT, *(ANN, BOB) * 5, ANN), 4, []),
         ((BOB,) * 12, 4, [f"Sealer {ANN} {MISSING}", f"Sealer {CAT} {MISSING}"]),
         ((ANN, BOB) * 5, 4, []),  # too young to say
-        (ALL, 25, []),
-        (ALL, 30, [f"Block 12 is the newest, and 30 s old: {OLD}"]),
+        (ALL, 20, []),
+        (ALL, 21, [f"Block 11 is 26 s old, and at most one came after it: {OLD}"]),
+        ((ANN,), 26, [f"Block 1 is 26 s old, and at most one came after it: {OLD}"]),
         ((), 10**6, []),  # nobody has sealed yet, and a genesis is as old as it is
         (ALL, -30, ["This node's clock is wrong: its newest block was sealed 30 s ahead of it."]),
     ],
@@ -79,6 +80,13 @@ def test_a_problem_is_one_sentence(sealers: tuple[str, ...], age_s: int, said: l
     seen = replace(view(*sealers), chain_config={"clique": {"period": 5}})
     assert problems(seen, now_s=seen.head.timestamp_s + age_s) == said
     assert summary(seen, now_s=seen.head.timestamp_s + age_s)["problems"] == said
+
+
+def test_a_clock_is_ahead_though_a_sealers_own_block_is_new() -> None:
+    *former, newest = view(*ALL).blocks
+    own = replace(newest, timestamp_s=newest.timestamp_s + 30)
+    seen = replace(view(), blocks=(*former, own), chain_config={"clique": {"period": 5}})
+    assert problems(seen, now_s=own.timestamp_s) == [f"Block 11 is 35 s old, and at most one came after it: {OLD}"]
 
 
 def test_what_http_does_not_offer_is_no_problem() -> None:

@@ -14,6 +14,7 @@ STRANGER = Account.create().address
 NOBODY: dict[str, Any] = {"changed": False, "running": False} | dict.fromkeys(
     (
         "head",
+        "blocks",
         "genesis_hash",
         "chain_config",
         "client",
