@@ -36,7 +36,7 @@ def test_a_vote_is_proposed_forgotten_by_a_restart_proposed_again_and_taken_back
     first, second = network.sealers
     both = signers(network)
     grow = asked(first, *both, STRANGER.lower(), ready=(STRANGER,))
-    real, again = assert_check_mode_is_truthful("clique_signers", grow, tmp_path)
+    real, again = assert_check_mode_is_truthful("clique_signers", grow, tmp_path, moving=("head", "message"))
     assert first.call("clique_proposals") == {STRANGER.lower(): True}
     assert (real["agreed"], real["votes"], real["change"]["needed"]) == (False, {STRANGER: True}, 2)
     assert f'"{STRANGER}": true' in real["diff"]["after"]
