@@ -124,7 +124,8 @@ def assert_check_mode_is_truthful(
 ) -> tuple[Answer, Answer]:
     """Check mode writes nothing below root and predicts the real run: same changed, same diff, same or null results.
 
-    Moving are results that a chain changes, which goes on between two runs. A third run has to find nothing left to do. Returns the real run's answer and the third's.
+    Moving are results that change with a chain, which goes on between two runs. A third run has to find nothing left to
+    do. Returns the real run's answer and the third's.
     """
     before = tree(root)
     predicted = run_module(name, arguments, check=True)
