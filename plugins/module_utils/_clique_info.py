@@ -78,8 +78,9 @@ class View:
 
     @property
     def period_s(self) -> int | None:
-        """The seconds from block to block, as the chain's config has them."""
-        return None if self.chain_config is None else int(self.chain_config["clique"]["period"])
+        """The seconds from block to block, as the chain's config has them; None on a chain of another engine."""
+        clique = (self.chain_config or {}).get("clique")
+        return None if clique is None else int(clique["period"])
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,12 @@ def test_a_clock_is_ahead_though_a_sealers_own_block_is_new() -> None:
     assert problems(seen, now_s=own.timestamp_s) == [f"Block 11 is 35 s old, and at most one came after it: {OLD}"]
 
 
+def test_a_chain_of_another_engine_is_looked_at_too() -> None:
+    seen = replace(view(*ALL), signers=None, chain_config={"chainId": 1, "ethash": {}})
+    assert seen.period_s is None
+    assert problems(seen, now_s=seen.head.timestamp_s + 1000) == []
+
+
 def test_what_http_does_not_offer_is_no_problem() -> None:
     seen = replace(view(*ALL), signers=None, chain_config=None)
     assert problems(seen, now_s=seen.head.timestamp_s + 1000) == []
