@@ -9,12 +9,15 @@ import pytest
 import yaml
 from energy_bridge.config import ConfigError
 from energy_bridge.model import Kind
+from energy_bridge.replay import read_replay
 from energy_bridge.scenario import Battery, Load, Tariff, built_in, group_vars, parse_scenario, read_scenario
 
 GRID = {"name": "grid", "kind": "Grid", "buys_per_kwh": 0.08, "sells_per_kwh": 0.32}
 LOAD = {"name": "load", "kind": "Load", "kwh_per_day": 10, "gives_per_kwh": 0.4}
 PV = {"name": "pv", "kind": "PV", "kwp": 4, "asks_per_kwh": 0.08}
 BATTERY = {"name": "battery", "kind": "Battery", "kwh": 8, "kw": 2, "buys_per_kwh": 0.1, "sells_per_kwh": 0.2}
+EXAMPLES = Path(__file__).parents[5] / "examples/scenarios"
+
 # The sentences that are long.
 A_NAME = (
     "name has to be up to 32 letters, digits, - and _, beginning with a letter or a digit, "
@@ -226,3 +229,13 @@ def test_the_built_in_scenario_has_the_actors_that_a_network_has_by_default() ->
         ("battery", Kind.BATTERY),
         ("grid", Kind.GRID),
     ]
+
+
+def test_the_examples_are_what_they_show() -> None:
+    street = read_scenario(EXAMPLES / "street.yml")
+    assert len(street.actors) == 5 * 3 + 4
+    explained = (EXAMPLES.parents[1] / "docs/simulate.md").read_text().split("```yaml\n")[1].split("```")[0]
+    assert parse_scenario(yaml.safe_load(explained)) == street
+    slots = read_replay(EXAMPLES / "profile.csv", built_in(), slot_s=900)
+    assert len(slots) == 96
+    assert {tuple(given) for given in slots.values()} == {("load", "pv")}

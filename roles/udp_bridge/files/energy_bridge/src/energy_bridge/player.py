@@ -35,6 +35,7 @@ INTERVAL_S = 15.0  # from one data set to the next, as in the tutorial
 SLOTS = 96  # a day
 LINES_EVERY_S, SAY_AGAIN_AFTER_S = 5.0, 60
 BAR_EVERY_S = 0.2
+LARGEST_PORT = 65535
 
 
 class Source(asyncio.DatagramProtocol):
@@ -213,7 +214,7 @@ def _secrets(path: Path | None, names: Sequence[str]) -> Mapping[str, bytes | No
 
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port) <= LARGEST_PORT:
         raise ConfigError(f"--bridge has to be HOST:PORT, not {text}.")
     return host.strip("[]"), int(port)
 
