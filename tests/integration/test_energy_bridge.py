@@ -38,10 +38,12 @@ FIRST_SLOT = int(time.time()) // 86_400 * 96
 class Bridge:
     """A bridge process with its folder, on a market of its own."""
 
-    def __init__(self, directory: Path, chain: Chain, *, deposit_wei: int = ETHER, terms: Terms = TERMS) -> None:
+    def __init__(
+        self, directory: Path, chain: Chain, *, deposit_wei: int = ETHER, terms: Terms = TERMS, grace_s: float = 5
+    ) -> None:
         self.directory = directory
         made = make_bridge(
-            directory, chain, terms=terms, deposit_wei=deposit_wei, grace_s=5, confirmations=3, poll_s=0.2
+            directory, chain, terms=terms, deposit_wei=deposit_wei, grace_s=grace_s, confirmations=3, poll_s=0.2
         )
         self.operator, self.actors, self.market, self.port = made.operator, made.actors, made.market, made.port
         self.config = made.write()
@@ -62,11 +64,11 @@ class Bridge:
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "energy_bridge", *arguments]
 
-    def simulate(self, *, slots: int, start_slot: int) -> subprocess.Popen[bytes]:
+    def simulate(self, *more: str, slots: int, start_slot: int) -> subprocess.Popen[bytes]:
         arguments = ["--bridge", f"127.0.0.1:{self.port}", "--source-keys", str(self.keys), "--slots", str(slots)]
         arguments += ["--start-slot", str(start_slot), "--interval-s", "0.2", "--settle-s", "60"]
         return subprocess.Popen(
-            self.command("simulate", *arguments, "--report", str(self.report_file)),
+            self.command("simulate", *arguments, *more, "--report", str(self.report_file)),
             stdout=(self.directory / "simulate.log").open("ab"),
         )
 
@@ -187,6 +189,21 @@ def test_every_acknowledged_reading_settles_once_though_the_bridge_is_killed(bri
     assert_settled_once(bridge, bridge.report)
     assert_the_log_has_it_all(bridge)
     assert "Traceback" not in bridge.log.read_text()
+
+
+def test_every_reading_settles_once_though_datagrams_are_lost_doubled_and_reordered(
+    tmp_path: Path, chain: Chain
+) -> None:
+    patient = Bridge(tmp_path, chain, grace_s=60)  # repetitions are up to 4 s apart, and some of them are lost as well
+    patient.start()
+    try:
+        faults = ["--loss", "0.3", "--duplicate", "0.3", "--reorder", "0.3"]
+        assert patient.simulate(*faults, slots=3, start_slot=FIRST_SLOT).wait(timeout=90) == 0, patient.log.read_text()
+        assert min(patient.report[fault] for fault in ("lost", "duplicated", "reordered")) > 0
+        assert_settled_once(patient, patient.report)
+        assert_the_log_has_it_all(patient)
+    finally:
+        patient.stop(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

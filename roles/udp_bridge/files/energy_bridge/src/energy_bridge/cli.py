@@ -9,17 +9,20 @@ import contextlib
 import csv
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from energy_bridge.config import ConfigError, read_config, read_source_keys
-from energy_bridge.model import Mode
+from energy_bridge.model import UINT32_MAX, Mode
 from energy_bridge.store import Store, StoreError, nowhere
 
 __all__ = ["main", "serve"]
+
+T = TypeVar("T")
 
 # Where the role udp_bridge puts it, unless it is told otherwise.
 CONFIG = Path("/var/lib/clique/bridge/config.json")
@@ -89,26 +92,80 @@ def _parser() -> argparse.ArgumentParser:
                 "source", nargs="?", help="the actor's name, as in pv; left out: all, as simulate takes them"
             )
 
-    simulate = add("simulate", _simulate, "Play load, PV, CHP, battery and grid, and send what they measure.")
-    simulate.add_argument("--bridge", default="127.0.0.1:30401", metavar="HOST:PORT", help="where the bridge listens")
-    simulate.add_argument("--source-keys", type=Path, help="the sources' secrets; without it nothing is authenticated")
-    simulate.add_argument("--slots", type=_positive, default=96, help="how many slots to play (96: a day)")
-    simulate.add_argument("--start-slot", type=int, help="the first slot (default: the present one)")
-    simulate.add_argument("--slot-s", type=_positive, default=900, help="the length of a slot in seconds")
-    simulate.add_argument("--interval-s", type=float, default=15.0, help="seconds from one data set to the next")
-    simulate.add_argument("--settle-s", type=float, default=300.0, help="how long to wait for what is not settled")
-    simulate.add_argument(
-        "--seed", type=int, default=2018, help="the same seed plays the same weather and the same people"
-    )
-    simulate.add_argument("--report", type=Path, help="write each reading's fate to this JSON file")
+    _add_players(add)
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+def _add_players(add: Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]) -> None:
+    """Add what sends readings: simulate and replay."""
+    simulate = add("simulate", _simulate, "Play the actors of a scenario, and send what they measure.")
+    simulate.add_argument(
+        "--print-actors",
+        action="store_true",
+        help="send nothing; print what group_vars need for the scenario's actors to exist",
+    )
+    replay = add("replay", _simulate, "Send measurements of your own; actors without a column are simulated.")
+    replay.add_argument(
+        "replay", type=Path, metavar="FILE", help="CSV: time, and a column such as load_kwh or pv_kw each"
+    )
+    simulate.set_defaults(replay=None)
+    replay.set_defaults(print_actors=False)
+    for sub, slots, first in (
+        (simulate, "how many slots to play (default: 96, a day)", "the first slot (default: the present one)"),
+        (
+            replay,
+            "how many slots to play (default: all)",
+            "play the file from this slot on (default: at its own times)",
+        ),
+    ):
+        sub.add_argument(
+            "--scenario", type=Path, help="YAML, as in docs/simulate.md (default: the tutorial's household)"
+        )
+        sub.add_argument("--bridge", default="127.0.0.1:30401", metavar="HOST:PORT", help="where the bridge listens")
+        sub.add_argument("--source-keys", type=Path, help="the sources' secrets; without it nothing is authenticated")
+        sub.add_argument("--slots", type=_positive, help=slots)
+        sub.add_argument("--start-slot", type=_slot, help=first)
+        sub.add_argument("--slot-s", type=_positive, default=900, help="the length of a slot in seconds")
+        pace = sub.add_mutually_exclusive_group()
+        pace.add_argument("--interval-s", type=_seconds, help="seconds from one data set to the next (default: 15)")
+        pace.add_argument(
+            "--speed", type=_speed, help="how much faster than real time; 60 plays a slot of 900 s in 15 s"
+        )
+        sub.add_argument("--settle-s", type=_seconds, default=300.0, help="how long to wait for what is not settled")
+        sub.add_argument(
+            "--seed",
+            type=int,
+            default=2018,
+            help="the same seed plays the same weather, the same people and the same faults",
+        )
+        for fault, text in (
+            ("loss", "is not sent at all"),
+            ("duplicate", "is sent twice"),
+            ("reorder", "is overtaken by its source's next one"),
+        ):
+            sub.add_argument(
+                f"--{fault}", type=_probability, default=0.0, metavar="P", help=f"0 to 1: how likely a datagram {text}"
+            )
+        sub.add_argument("--report", type=Path, help="write each reading's fate to this JSON file")
+
+
+def _number(convert: Callable[[str], T], accepts: Callable[[T], bool], wanted: str) -> Callable[[str], T]:
+    """What reads an option's number, or says what it has to be."""
+
+    def read(text: str) -> T:
+        with contextlib.suppress(ValueError):
+            if accepts(value := convert(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"it has to be {wanted}, not {text}")
+
+    return read
+
+
+_positive = _number(int, lambda value: value > 0, "a positive whole number")
+_slot = _number(int, lambda value: 0 <= value <= UINT32_MAX, "a slot's number, as time in s divided by --slot-s")
+_seconds = _number(float, lambda value: 0 <= value < math.inf, "a number of seconds, not negative")
+_speed = _number(float, lambda value: 0 < value < math.inf, "a positive number")
+_probability = _number(float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def serve(path: Path, at: Callable[[str], None] = nowhere) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`energy-bridge simulate`: five sources that send the simulation and repeat a datagram until it is acknowledged."""
+"""`energy-bridge simulate` and `replay`: a source for each actor, which repeats a datagram until it is acknowledged."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, Protocol
+
+from tqdm import tqdm
 
 from energy_bridge.config import ConfigError, read_source_keys
+from energy_bridge.deliveries import ACKNOWLEDGED, ENDS, Delivery, progress, report, table
+from energy_bridge.lossy import Faults, Line, passed
 from energy_bridge.model import NWH_PER_WH, Offer, Reading
-from energy_bridge.simulate import ACTORS, START, data_set
+from energy_bridge.replay import read_replay
+from energy_bridge.scenario import Scenario, built_in, group_vars, read_scenario
+from energy_bridge.simulate import data_set, start
 from energy_bridge.wire import RejectionError, decode_answer, encode_reading
 
 __all__ = ["Source", "play"]
@@ -25,35 +31,29 @@ __all__ = ["Source", "play"]
 REPEAT_FIRST_S, REPEAT_LAST_S = 0.5, 4.0  # until it is acknowledged, twice as long each time
 ASK_FIRST_S, ASK_LAST_S = 2.0, 4.0  # then the repetition only asks whether it is settled
 
-SAY_AGAIN_AFTER_S = 60
-ENDS = {"superseded", "settled", "refused", "rejected", "conflict"}
-ACKNOWLEDGED = {"stored", "late", "batched", "reverted", "superseded", "settled", "refused"}
-
-
-@dataclass(slots=True)
-class _Delivery:
-    """One reading's way, as its sender saw it."""
-
-    reading: Reading
-    sent: int = 0
-    stored: bool = False
-    answer: dict[str, Any] = field(default_factory=dict)
-    heard: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def status(self) -> str:
-        return str(self.answer.get("status", "unanswered"))
+INTERVAL_S = 15.0  # from one data set to the next, as in the tutorial
+SLOTS = 96  # a day
+LINES_EVERY_S, SAY_AGAIN_AFTER_S = 5.0, 60
+BAR_EVERY_S = 0.2
+LARGEST_PORT = 65535
 
 
 class Source(asyncio.DatagramProtocol):
     """One actor's sender. Its boot number is new at each start, its seq counts from 0."""
 
-    def __init__(self, name: str, *, boot: int, secret: bytes | None) -> None:
+    def __init__(
+        self, name: str, *, boot: int, secret: bytes | None, faults: Faults | None = None, seed: int = 0
+    ) -> None:
+        """Faults are what happens to its datagrams on purpose, the same ones for the same seed."""
         self.name = name
         self._boot = boot
         self._secret = secret
+        self._faults = faults or Faults()
+        self._luck = Random(f"{seed} line {name}")  # noqa: S311 - a simulation
         self._transport: asyncio.DatagramTransport | None = None
-        self.deliveries: list[_Delivery] = []
+        self._news: dict[int, asyncio.Event] = {}
+        self.line = Line()
+        self.deliveries: list[Delivery] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what to send with."""
@@ -74,7 +74,7 @@ class Source(asyncio.DatagramProtocol):
             delivery = self.deliveries[seq]
             delivery.answer = answer
             delivery.stored = delivery.stored or status in ACKNOWLEDGED
-            delivery.heard.set()
+            self._news[seq].set()
 
     def error_received(self, exc: Exception) -> None:
         """Nobody listens yet, or no longer: the repetition takes care of it."""
@@ -82,147 +82,213 @@ class Source(asyncio.DatagramProtocol):
     async def deliver(self, slot: int, offer: Offer, *, now: float) -> None:
         """Send one reading and repeat it until there is nothing more to learn about it."""
         energy_nwh = offer.energy_wh * NWH_PER_WH
-        reading = Reading(self.name, self._boot, len(self.deliveries), now, slot, energy_nwh, offer.price_wei_per_wh)
-        delivery = _Delivery(reading)
+        seq = len(self.deliveries)
+        reading = Reading(self.name, self._boot, seq, now, slot, energy_nwh, offer.price_wei_per_wh)
+        delivery, news = Delivery(reading), asyncio.Event()
         self.deliveries.append(delivery)
+        self._news[seq] = news
         datagram = encode_reading(reading, self._secret)
         pause_s, last_s = REPEAT_FIRST_S, REPEAT_LAST_S
         while delivery.status not in ENDS:
-            delivery.heard.clear()
-            if self._transport is not None:
-                self._transport.sendto(datagram)
+            news.clear()
+            self._send(datagram)
             delivery.sent += 1
             acknowledged = delivery.stored
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(delivery.heard.wait(), pause_s)
+                await asyncio.wait_for(news.wait(), pause_s)
             if delivery.stored and not acknowledged:
                 pause_s, last_s = ASK_FIRST_S, ASK_LAST_S
             if delivery.stored:  # the bridge says by itself when it is settled; ask only after a while
-                delivery.heard.clear()
+                news.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(_ended(delivery), pause_s)
+                    await asyncio.wait_for(_ended(delivery, news), pause_s)
             pause_s = min(2 * pause_s, last_s)
+
+    def _send(self, datagram: bytes) -> None:
+        luck = self._luck.random(), self._luck.random(), self._luck.random()
+        self.line, out = passed(self.line, datagram, self._faults, luck)
+        if self._transport is not None:
+            for each in out:
+                self._transport.sendto(each)
+
+    def close(self) -> None:
+        """Send what still waits to be overtaken, and no more."""
+        if self._transport is not None:
+            for each in self.line.held:
+                self._transport.sendto(each)
+            self._transport.close()
 
 
 def _itself(source: Source) -> Source:
     return source
 
 
-async def _ended(delivery: _Delivery) -> None:
+async def _ended(delivery: Delivery, news: asyncio.Event) -> None:
     while delivery.status not in ENDS:
-        await delivery.heard.wait()
-        delivery.heard.clear()
+        await news.wait()
+        news.clear()
 
 
 async def play(options: argparse.Namespace) -> int:
-    """Play the simulation that the command line asks for; 0 when every reading was settled. Raises ConfigError."""
-    secrets = None if options.source_keys is None else _secrets(options.source_keys)
+    """Play what the command line asks for; 0 when every reading was settled.
+
+    Raises ConfigError before anything is sent.
+    """
+    scenario = built_in() if options.scenario is None else read_scenario(options.scenario)
+    if options.print_actors:
+        sys.stdout.write(group_vars(scenario, str(options.scenario or "the tutorial's household")))
+        return 0
+    data_sets, slots = _data_sets(options, scenario)
+    secrets = _secrets(options.source_keys, scenario.names)
     host, port = _host_and_port(options.bridge)
-    first_slot = int(time.time()) // options.slot_s if options.start_slot is None else options.start_slot
+    interval_s = INTERVAL_S if options.interval_s is None else options.interval_s
+    interval_s = options.slot_s / options.speed if options.speed is not None else interval_s
+    faults = Faults(options.loss, options.duplicate, options.reorder)
     loop = asyncio.get_running_loop()
     boot = time.time_ns() // 1_000_000
-    sources = {name: Source(name, boot=boot, secret=None if secrets is None else secrets[name]) for name in ACTORS}
-    for source in sources.values():
-        await loop.create_datagram_endpoint(partial(_itself, source), remote_addr=(host, port))
+    sources = {
+        name: Source(name, boot=boot, secret=secrets[name], faults=faults, seed=options.seed) for name in scenario.names
+    }
+    try:
+        for source in sources.values():
+            await loop.create_datagram_endpoint(partial(_itself, source), remote_addr=(host, port))
+    except OSError as error:
+        raise ConfigError(f"--bridge {options.bridge} cannot be sent to: {error}.") from error
+    screen: _Screen = _Bar(slots, len(sources)) if sys.stdout.isatty() else _Lines(loop.time)
+    watching = asyncio.create_task(_watch(screen, sources))
     tasks: list[asyncio.Task[None]] = []
-    state, start = START, loop.time()
-    for index in range(options.slots):
-        await asyncio.sleep(max(0.0, start + index * options.interval_s - loop.time()))
-        slot = first_slot + index
-        offers, state = data_set(slot, state, seed=options.seed, slot_s=options.slot_s)
-        now = round(time.time(), 3)
-        tasks += [asyncio.create_task(sources[offer.actor].deliver(slot, offer, now=now)) for offer in offers]
-        _say(_data_line(slot, slot * options.slot_s, offers, index + 1, options.slots))
-    await _wait(tasks, options.settle_s, _Progress(sources, loop.time))
-    report = _report(sources)
-    _say(_progress(sources))
-    if options.report is not None:
-        options.report.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    return 0 if report["settled"] == len(report["readings"]) else 1
-
-
-async def _wait(tasks: list[asyncio.Task[None]], seconds: float, progress: Callable[[], None]) -> None:
-    loop = asyncio.get_running_loop()
-    deadline, pending = loop.time() + seconds, set(tasks)
-    while pending and loop.time() < deadline:
-        _, pending = await asyncio.wait(pending, timeout=min(5.0, deadline - loop.time()))
-        if pending:
-            progress()
-    for task in pending:
+    began = loop.time()
+    with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C: the report says how far it came
+        for index, (slot, offers) in enumerate(data_sets):
+            await asyncio.sleep(max(0.0, began + index * interval_s - loop.time()))
+            now = round(time.time(), 3)
+            tasks += [asyncio.create_task(sources[offer.actor].deliver(slot, offer, now=now)) for offer in offers]
+            screen.played(slot, slot * options.slot_s, offers, index + 1, slots)
+        screen.waiting = True
+        await asyncio.wait(tasks, timeout=options.settle_s)
+    for task in (watching, *tasks):
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(watching, *tasks, return_exceptions=True)
+    for source in sources.values():
+        source.close()
+    deliveries = _deliveries(sources)
+    screen.close(deliveries)
+    said = report(deliveries, (source.line for source in sources.values()))
+    print(table(said, options.bridge), flush=True)
+    if options.report is not None:
+        options.report.write_text(json.dumps(said, indent=2) + "\n", "utf-8")
+    return 0 if said["settled"] == slots * len(sources) else 1
 
 
-def _secrets(path: Path) -> Mapping[str, bytes]:
+def _data_sets(options: argparse.Namespace, scenario: Scenario) -> tuple[Iterator[tuple[int, list[Offer]]], int]:
+    """What is played, slot by slot, and how many slots that are."""
+    if options.replay is None:
+        first = int(time.time()) // options.slot_s if options.start_slot is None else options.start_slot
+        replayed: list[Mapping[str, int]] = [{}] * (options.slots or SLOTS)
+    else:
+        read = read_replay(options.replay, scenario, slot_s=options.slot_s)
+        first = min(read) if options.start_slot is None else options.start_slot
+        replayed = list(read.values())[: options.slots]
+
+    def play() -> Iterator[tuple[int, list[Offer]]]:
+        state = start(scenario)
+        for slot, given in enumerate(replayed, first):
+            offers, state = data_set(scenario, slot, state, seed=options.seed, slot_s=options.slot_s, replayed=given)
+            yield slot, offers
+
+    return play(), len(replayed)
+
+
+def _secrets(path: Path | None, names: Sequence[str]) -> Mapping[str, bytes | None]:
+    if path is None:
+        return dict.fromkeys(names)
     secrets = {name: keys[0] for name, keys in read_source_keys(path).items()}
-    missing = [name for name in ACTORS if name not in secrets]
-    if missing:
-        raise ConfigError(f"{path} has no secret for {', '.join(missing)}.")
+    if missing := [name for name in names if name not in secrets]:
+        has, them = ("has", "it") if len(missing) == 1 else ("have", "them")
+        raise ConfigError(
+            f"{', '.join(missing)} {has} no secret in {path}: add {them} to clique_actors, as simulate --print-actors "
+            "prints it, and run site.yml again."
+        )
     return secrets
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port) <= LARGEST_PORT:
         raise ConfigError(f"--bridge has to be HOST:PORT, not {text}.")
     return host.strip("[]"), int(port)
 
 
-def _deliveries(sources: Mapping[str, Source]) -> list[_Delivery]:
+def _deliveries(sources: Mapping[str, Source]) -> list[Delivery]:
     return [delivery for source in sources.values() for delivery in source.deliveries]
 
 
-def _report(sources: Mapping[str, Source]) -> dict[str, Any]:
-    """The senders' own account: sent, stored and settled count readings; datagrams counts repetitions too."""
-    deliveries = _deliveries(sources)
-    return {
-        "sent": len(deliveries),
-        "stored": sum(delivery.stored for delivery in deliveries),
-        "settled": sum(delivery.status == "settled" for delivery in deliveries),
-        "datagrams": sum(delivery.sent for delivery in deliveries),
-        "readings": [
-            {
-                "source": delivery.reading.source,
-                "boot": delivery.reading.boot,
-                "seq": delivery.reading.seq,
-                "slot": delivery.reading.slot,
-                "energy_wh": delivery.reading.energy_nwh // NWH_PER_WH,
-                "price_wei_per_wh": delivery.reading.price_wei_per_wh,
-                "datagrams": delivery.sent,
-                "stored": delivery.stored,
-                "status": delivery.status,
-                "transaction": delivery.answer.get("transaction"),
-                "reason": delivery.answer.get("reason"),
-            }
-            for delivery in sorted(deliveries, key=lambda delivery: (delivery.reading.slot, delivery.reading.source))
-        ],
-    }
+class _Screen(Protocol):
+    """Who shows how far it is."""
+
+    every_s: float
+    waiting: bool
+
+    def played(self, slot: int, second: int, offers: Sequence[Offer], number: int, slots: int) -> None:
+        """A slot's data set was sent; second is the slot's begin."""
+
+    def show(self, deliveries: Sequence[Delivery]) -> None:
+        """Time has passed."""
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:
+        """It is over."""
 
 
-def _data_line(slot: int, second: int, offers: Sequence[Offer], number: int, slots: int) -> str:
-    clock = time.strftime("%H:%M", time.gmtime(second))
-    figures = "  ".join(f"{offer.actor} {offer.energy_wh / 1000:+.3f}" for offer in offers)
-    return f"[{number}/{slots}] slot {slot} {clock}  {figures} kWh"
+class _Lines:
+    """Plain lines: a data set each, then how far it is, where that has changed or was not said for a minute."""
 
+    every_s = LINES_EVERY_S
 
-class _Progress:
-    """Says how far it is, where that has changed or was not said for a minute."""
-
-    def __init__(self, sources: Mapping[str, Source], clock: Callable[[], float]) -> None:
-        self._sources, self._clock = sources, clock
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._said, self._at_s = "", 0.0
+        self.waiting = False
 
-    def __call__(self) -> None:
-        line, now_s = _progress(self._sources), self._clock()
-        if line != self._said or now_s - self._at_s >= SAY_AGAIN_AFTER_S:
+    def played(self, slot: int, second: int, offers: Sequence[Offer], number: int, slots: int) -> None:
+        clock = time.strftime("%H:%M", time.gmtime(second))
+        figures = "  ".join(f"{offer.actor} {offer.energy_wh / 1000:+.3f}" for offer in offers)
+        print(f"[{number}/{slots}] slot {slot} {clock}  {figures} kWh", flush=True)
+
+    def show(self, deliveries: Sequence[Delivery]) -> None:
+        line, now_s = progress(deliveries), self._clock()
+        if self.waiting and (line != self._said or now_s - self._at_s >= SAY_AGAIN_AFTER_S):
             self._said, self._at_s = line, now_s
-            _say(line)
+            print(line, flush=True)
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:
+        pass
 
 
-def _progress(sources: Mapping[str, Source]) -> str:
-    report = _report(sources)
-    return f"{report['sent']} readings sent, {report['stored']} stored, {report['settled']} settled"
+class _Bar:
+    """A bar that is full when every reading has found its end."""
+
+    every_s = BAR_EVERY_S
+
+    def __init__(self, slots: int, actors: int) -> None:
+        self._bar = tqdm(total=slots * actors, unit=" readings", dynamic_ncols=True, file=sys.stdout)
+        self.waiting = False
+
+    def played(self, slot: int, second: int, offers: Sequence[Offer], number: int, slots: int) -> None:  # noqa: ARG002
+        self._bar.set_description(
+            f"slot {number}/{slots}, {time.strftime('%H:%M', time.gmtime(second))}", refresh=False
+        )
+
+    def show(self, deliveries: Sequence[Delivery]) -> None:
+        self._bar.n = sum(delivery.status in ENDS for delivery in deliveries)
+        stored = sum(delivery.stored for delivery in deliveries)
+        self._bar.set_postfix_str(f"{len(deliveries)} sent, {stored} stored")
+
+    def close(self, deliveries: Sequence[Delivery]) -> None:
+        self.show(deliveries)
+        self._bar.close()
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stdout, flush=True)
+async def _watch(screen: _Screen, sources: Mapping[str, Source]) -> None:
+    while True:
+        await asyncio.sleep(screen.every_s)
+        screen.show(_deliveries(sources))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A household and its grid, slot by slot: what the tutorial's MATLAB simulation emitted. Pure: the seed is the weather.
+"""The actors of a scenario, slot by slot: what the tutorial's MATLAB simulation emitted. Pure: the seed is the weather.
 
 Powers are kW inside a formula, energies Wh, prices wei per Wh; a time of day is in hours, UTC.
 """
@@ -7,77 +7,131 @@ Powers are kW inside a formula, energies Wh, prices wei per Wh; a time of day is
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
-from energy_bridge.model import Offer
+from energy_bridge.model import Kind, Offer
+from energy_bridge.profiles import PROFILES, Profile
+from energy_bridge.scenario import MICRO, Actor, Battery, Heat, Load, Scenario, Sun, Tariff
 
-__all__ = ["ACTORS", "BATTERY_CAPACITY_WH", "START", "State", "data_set"]
+__all__ = ["State", "data_set", "start"]
 
-ACTORS = ("load", "pv", "chp", "battery", "grid")
-
-PV_PEAK_KW = 4.0
-CHP_KW = 0.8
-BATTERY_KW = 2.0
-BATTERY_CAPACITY_WH = 8000
-BATTERY_SHARE = 0.6  # of a surplus or a lack; the grid has the rest
-
-_GWEI_PER_WH = 10**9  # 1 gwei per Wh = 10^-6 ether per kWh
-PV_PRICE = 80 * _GWEI_PER_WH
-CHP_PRICE = 140 * _GWEI_PER_WH
-BATTERY_BUYS_AT = 100 * _GWEI_PER_WH  # above PV, below CHP: it is the sun that it stores
-BATTERY_SELLS_AT = 200 * _GWEI_PER_WH
-LOAD_PRICE = 400 * _GWEI_PER_WH  # above all others: the load is always served
-GRID_PRICE = 300 * _GWEI_PER_WH
-GRID_PRICE_SWING = 60 * _GWEI_PER_WH
+_GWEI_PER_WH = 10**9  # a price of the grid that changes is told in whole ones
+_HOUR_S = 3600
+_DAY_H = 24
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a slot leaves to the next: the battery's state of charge, 0 to BATTERY_CAPACITY_WH."""
+    """What a slot leaves to the next: each battery's charge in millionths of a Wh, 0 to its capacity."""
 
-    charge_wh: int
-
-
-START = State(charge_wh=BATTERY_CAPACITY_WH // 2)
+    charge_uwh: Mapping[str, int]
 
 
-def data_set(slot: int, state: State, *, seed: int, slot_s: int) -> tuple[list[Offer], State]:
-    """All actors' offers for a slot, and the state after it; the energies add up to zero."""
+def start(scenario: Scenario) -> State:
+    """The state before the first slot."""
+    batteries = ((actor.name, actor.made_of) for actor in scenario.actors)
+    return State({name: made.charge_wh * MICRO for name, made in batteries if isinstance(made, Battery)})
+
+
+def data_set(
+    scenario: Scenario,
+    slot: int,
+    state: State,
+    *,
+    seed: int,
+    slot_s: int,
+    replayed: Mapping[str, int] | None = None,
+) -> tuple[list[Offer], State]:
+    """All actors' offers for a slot, and the state after it; the energies add up to zero.
+
+    replayed has the Wh of actors that are not simulated in this slot, positive where they provide.
+    """
     day, second = divmod(slot * slot_s, 86400)
-    hour = second / 3600
+    hour = second / _HOUR_S
+    given = replayed or {}
     clouds = Random(f"{seed} sky {day}").uniform(0.35, 1.0)  # noqa: S311 - a simulation
-    noise = Random(f"{seed} slot {slot}")  # noqa: S311
+    energies: dict[str, int] = {}
+    charges = dict(state.charge_uwh)
+    for household, actors in _houses(scenario):
+        # Weather and people do not depend on who else is in the scenario.
+        noise = Random(f"{seed} slot {slot}{f' household {household}' if household else ''}")  # noqa: S311
+        for actor in actors:
+            if (drawn := _drawn(actor, hour, clouds)) is not None:
+                power_kw, jitter = drawn
+                # Drawn for those that are replayed too: the others are what they would be without.
+                energy_wh = round(power_kw * noise.uniform(1 - jitter, 1 + jitter) * slot_s / 3.6)
+                energies[actor.name] = given.get(actor.name, -energy_wh if actor.kind is Kind.LOAD else energy_wh)
+        # What belongs to no house looks at what all houses leave.
+        surplus_wh = sum(
+            energies[actor.name] for actor in (scenario.actors if not household else actors) if actor.name in energies
+        )
+        for actor in actors:
+            if isinstance(actor.made_of, Battery):
+                if actor.name in given:
+                    energies[actor.name] = given[actor.name]
+                else:
+                    energies[actor.name], charges[actor.name] = _battery(
+                        surplus_wh, charges[actor.name], actor.made_of, slot_s=slot_s
+                    )
+                surplus_wh += energies[actor.name]
+    energies[scenario.grid.name] = -sum(energies.values())
+    return [_offer(actor, energies[actor.name], hour) for actor in scenario.actors], State(charges)
 
-    def wh(power_kw: float, jitter: float) -> int:
-        return round(power_kw * noise.uniform(1 - jitter, 1 + jitter) * slot_s / 3.6)
 
-    load_wh = -wh(_load_kw(hour), jitter=0.2)
-    pv_wh = wh(_sun(hour) * clouds * PV_PEAK_KW, jitter=0.15)
-    chp_wh = wh(CHP_KW if _heating(hour) else 0.0, jitter=0.02)
-    surplus_wh = load_wh + pv_wh + chp_wh
-    battery_wh = _battery(surplus_wh, state, limit_wh=round(BATTERY_KW * slot_s / 3.6))
-    grid_price = GRID_PRICE + round(GRID_PRICE_SWING * math.sin((hour - 13) / 24 * math.tau))
-    offers = [
-        Offer("load", load_wh, LOAD_PRICE),
-        Offer("pv", pv_wh, PV_PRICE),
-        Offer("chp", chp_wh, CHP_PRICE),
-        Offer("battery", battery_wh, BATTERY_SELLS_AT if battery_wh > 0 else BATTERY_BUYS_AT),
-        Offer("grid", -surplus_wh - battery_wh, grid_price // _GWEI_PER_WH * _GWEI_PER_WH),
-    ]
-    return offers, State(state.charge_wh - battery_wh)
+def _houses(scenario: Scenario) -> list[tuple[int, list[Actor]]]:
+    """The actors of each household, by its number; what belongs to none, number 0, comes last."""
+    houses: dict[int, list[Actor]] = {}
+    for actor in scenario.actors:
+        houses.setdefault(actor.household, []).append(actor)
+    return sorted(houses.items(), key=lambda house: (house[0] == 0, house[0]))
 
 
-def _battery(surplus_wh: int, state: State, *, limit_wh: int) -> int:
-    """What the battery provides or takes: its share of the surplus, as far as its power and its charge go."""
-    most = min(limit_wh, state.charge_wh)
-    least = -min(limit_wh, BATTERY_CAPACITY_WH - state.charge_wh)
-    return max(least, min(most, round(-BATTERY_SHARE * surplus_wh)))
+def _drawn(actor: Actor, hour: float, clouds: float) -> tuple[float, float] | None:
+    """The power in kW that is likely, and by which share it is more or less; None where the others decide it."""
+    match actor.made_of:
+        case Load(kwh_per_day, profile):
+            return _load_kw(profile, hour, kwh_per_day), 0.2
+        case Sun(kwp):
+            return _sun(hour) * clouds * kwp, 0.15
+        case Heat(kw):
+            return kw if _heating(hour) else 0.0, 0.02
+    return None
 
 
-def _load_kw(hour: float) -> float:
-    """A household: a base, a peak at breakfast, a higher one in the evening."""
-    return 0.3 + 0.7 * _bump(hour, 7.5, 1.2) + 0.4 * _bump(hour, 12.5, 1.5) + 1.3 * _bump(hour, 19.0, 1.8)
+def _battery(surplus_wh: int, charge_uwh: int, battery: Battery, *, slot_s: int) -> tuple[int, int]:
+    """What a battery provides or takes, in Wh, and its charge after it: as far as its power and its charge go."""
+    limit_wh = battery.power_w * slot_s // _HOUR_S
+    most = min(limit_wh, charge_uwh // MICRO)
+    least = -min(limit_wh, (battery.capacity_wh * MICRO - charge_uwh) // battery.efficiency_ppm)
+    energy_wh = max(least, min(most, round(-battery.share * surplus_wh)))
+    # What is lost, is lost on the way in.
+    return energy_wh, charge_uwh - energy_wh * (MICRO if energy_wh > 0 else battery.efficiency_ppm)
+
+
+def _offer(actor: Actor, energy_wh: int, hour: float) -> Offer:
+    match actor.made_of:
+        case Load(gives_wei_per_wh=price) | Sun(asks_wei_per_wh=price) | Heat(asks_wei_per_wh=price):
+            return Offer(actor.name, energy_wh, price)
+        case Battery(buys_wei_per_wh=buys, sells_wei_per_wh=sells):
+            return Offer(actor.name, energy_wh, sells if energy_wh > 0 else buys)
+        case Tariff(buys, sells, swing):
+            return Offer(actor.name, energy_wh, _tariff(buys if energy_wh < 0 else sells, swing, hour))
+
+
+def _tariff(price: int, swing: int, hour: float) -> int:
+    """The grid's price at a time of day: the lowest at 7 h, the highest at 19 h."""
+    if not swing:
+        return price
+    return (price + round(swing * math.sin((hour - 13) / 24 * math.tau))) // _GWEI_PER_WH * _GWEI_PER_WH
+
+
+def _load_kw(profile: Profile, hour: float, kwh_per_day: float) -> float:
+    if isinstance(profile, str):
+        shape_kw, shape_kwh = PROFILES[profile]
+        return shape_kw(hour) * (kwh_per_day / shape_kwh)
+    return kwh_per_day / _DAY_H * len(profile) * profile[int(hour / _DAY_H * len(profile))] / sum(profile)
 
 
 def _sun(hour: float) -> float:
@@ -88,7 +142,3 @@ def _sun(hour: float) -> float:
 def _heating(hour: float) -> bool:
     """Combined heat and power runs when heat is wanted."""
     return 5 <= hour < 9 or 17 <= hour < 22  # noqa: PLR2004 - hours of a day
-
-
-def _bump(hour: float, middle: float, width: float) -> float:
-    return math.exp(-(((hour - middle) / width) ** 2) / 2)
