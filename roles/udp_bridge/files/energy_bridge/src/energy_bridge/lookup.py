@@ -220,8 +220,8 @@ class Lookup(Store):
         else:
             newest, under_way = known
             rows = self._read(
-                f"{_PLACE} WHERE batches.id > ? UNION {_PLACE} WHERE batches.id IN ({_UNDER_WAY})"
-                f" UNION {_PLACE} WHERE batches.id IN (SELECT value FROM json_each(?))",  # noqa: S608
+                f"{_PLACE} WHERE batches.id > ? UNION {_PLACE} WHERE batches.id IN ({_UNDER_WAY})"  # noqa: S608
+                f" UNION {_PLACE} WHERE batches.id IN (SELECT value FROM json_each(?))",
                 (newest, json.dumps(sorted(under_way))),
             )
         return {
