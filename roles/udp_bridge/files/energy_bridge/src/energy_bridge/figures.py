@@ -101,7 +101,7 @@ class _Reader:
         self._version: int | None = None  # of the database, as of the last look
         self._known: tuple[int, set[int]] | None = None  # highest batch, and those under way
         self._whole_due = self._count_due = float("-inf")
-        self._is_counted = False
+        self._is_whole = self._is_counted = False  # nothing of what changed waits for these
         self.ledger = _new_ledger(config)
         self.market = _Market()
         self.read_at: float | None = None
@@ -130,10 +130,12 @@ class _Reader:
         """The connection, with the ledger as the database is now; raises StoreError."""
         with self._reading() as lookup:
             version = lookup.version()
-            has_changed = version != self._version
-            if has_changed or not (self._is_counted or self._timer() < self._count_due):
+            if version != self._version:
+                self._is_whole = self._is_counted = False
+            is_due = version != self._version or (not self._is_whole and self._timer() >= self._whole_due)
+            if is_due or (not self._is_counted and self._timer() >= self._count_due):
                 with lookup.snapshot():
-                    self._read(lookup, has_changed=has_changed)
+                    self._read(lookup, is_due=is_due)
                 self._version = version
             self.read_at = self._clock()
             return lookup
@@ -156,9 +158,10 @@ class _Reader:
             self._version = self._known = None
             raise
 
-    def _read(self, lookup: Lookup, *, has_changed: bool) -> None:
+    def _read(self, lookup: Lookup, *, is_due: bool) -> None:
+        """Read what the overview shows, and count where it is time to: counting takes the longest."""
         market = self.market
-        if has_changed:
+        if is_due:
             self._keep_ledger(lookup)
             market = replace(
                 market,
@@ -169,7 +172,6 @@ class _Reader:
                 outbox_since=lookup.outbox_since(),
                 trades=lookup.list_trades(limit=NEWEST_TRADES),
             )
-            self._is_counted = False
         if self._timer() >= self._count_due:
             started = self._timer()
             status = lookup.status()
@@ -191,7 +193,7 @@ class _Reader:
         self.ledger.put_in({batch: places[batch] for batch in into}, trades, tariffs)
         self._known = known
         if is_whole:
-            self._whole_due = self._timer() + WHOLE_S
+            self._is_whole, self._whole_due = True, self._timer() + WHOLE_S
 
 
 class Board:
