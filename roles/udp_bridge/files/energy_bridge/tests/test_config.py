@@ -42,6 +42,10 @@ GOOD: dict[str, Any] = {
     "confirmations": 3,
     "poll_s": 1,
     "strict": False,
+    "currency": "EUR",
+    "wei_per_unit": 10**15,
+    "web_names": [],
+    "sealers": {},
 }
 
 
@@ -78,6 +82,18 @@ def test_no_two_actors_have_one_id_and_no_id_is_anything_but_a_number(number: An
     ("name", "value", "words"),
     [
         ("listen_port", 70000, "UDP port"),
+        ("currency", "", "currency has to be a name of 1 to 12 characters"),
+        ("currency", "a long currency", "currency has to be"),
+        ("currency", "E\nR", "currency has to be"),
+        ("wei_per_unit", 0, "wei_per_unit has to be a positive whole number"),
+        ("wei_per_unit", 1.5, "wei_per_unit has to be"),
+        ("web_names", None, "web_names has to be a list of host names"),
+        ("web_names", ["http://gateway"], "web_names has to be"),
+        ("web_names", ["gateway:80"], "web_names has to be"),
+        ("web_names", ["*.local"], "web_names has to be"),
+        ("sealers", {"sealer1": "0x" + "0a" * 20}, "sealers has to be an object"),
+        ("sealers", {"0x" + "0a" * 20: ""}, "sealers has to be"),
+        ("sealers", [], "sealers has to be"),
         ("mode", "agreements", "batch or agreement"),
         ("agreement_factory", "0x12", "the address 0x"),
         ("deliver_within_s", -1, "not negative"),
