@@ -15,7 +15,9 @@ import * as slotView from "./view_slot.js";
 import * as tradesView from "./view_trades.js";
 import * as transactionView from "./view_transaction.js";
 
-const WIDE_PX = 1000;
+// As in style.css: 40rem, 62rem, 74rem.
+const [NARROW_PX, WIDE_PX, MOST_PX] = [640, 992, 1184];
+const FALLBACK_PX = 360;
 const NAME = "Energy market";
 const main = document.getElementById("main");
 const number = (text) => Number.parseInt(text, 10);
@@ -108,12 +110,13 @@ function draw(force = false) {
     return;
   }
   if (!overview) return;
-  const width = Math.min(1120, document.documentElement.clientWidth) - (document.documentElement.clientWidth < 640 ? 32 : 64);
+  const room = document.documentElement.clientWidth || FALLBACK_PX; // 0 while a page is not laid out yet
+  const width = Math.min(MOST_PX, room) - (room <= NARROW_PX ? 32 : 64);
   const same = [route, data, failure?.message, overview, width];
   if (!force && drawn && same.every((part, n) => part === drawn[n])) return;
   drawn = same;
   const view = {
-    data, overview, parameters: route.parameters, money: moneyFor(overview.market), width, wide: width + 64 >= WIDE_PX,
+    data, overview, parameters: route.parameters, money: moneyFor(overview.market), width, wide: room > WIDE_PX,
     redraw: () => draw(true), reload: () => load(),
   };
   const nodes = data === null && failure
@@ -188,12 +191,12 @@ document.getElementById("skip").addEventListener("click", (event) => {
 });
 
 let resizing = null;
-window.addEventListener("resize", () => {
+new ResizeObserver(() => {
   resizing ??= requestAnimationFrame(() => {
     resizing = null;
     draw();
   });
-});
+}).observe(document.documentElement);
 
 setInterval(() => {
   tick(document.body);

@@ -102,7 +102,7 @@ export class Money {
   tick(value, digits) {
     const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
     if (this.isCode) Object.assign(options, { style: "currency", currency: this.currency });
-    return minus(numberFormat(options).format(value));
+    return minus(numberFormat(options).format(Math.abs(value) < 10 ** -digits / 2 ? 0 : value));
   }
 }
 
@@ -133,7 +133,10 @@ export function slotTime(slot, slotS, withDate = true) {
   return withDate ? `${dateFormat({ day: "numeric", month: "short" }).format(slot * slotS * 1000)}, ${time}` : time;
 }
 
-/** The same with weekday and year, for a heading. */
+/** When a slot begins: "29 Nov, 14:00". */
+export const slotStart = (slot, slotS) => dateFormat({ day: "numeric", month: "short", ...MINUTE }).format(slot * slotS * 1000);
+
+/** A slot's weekday, day and year, for a heading. */
 export const slotDate = (slot, slotS) =>
   dateFormat({ weekday: "long", day: "numeric", month: "long", year: "numeric" }).format(slot * slotS * 1000);
 

@@ -3,7 +3,7 @@
 
 import { bridgeNow } from "./clock.js";
 import { h, s } from "./dom.js";
-import { clockTime, count, dateTime, duration, energy, kwh, shortHash, slotTime, utc } from "./format.js";
+import { clockTime, count, dateTime, duration, energy, kwh, shortHash, slotStart, slotTime, utc } from "./format.js";
 
 export const KINDS = { Load: "load", PV: "photovoltaics", CHP: "heat and power", Battery: "battery", Grid: "grid" };
 
@@ -131,7 +131,7 @@ export const hash = (value) => (value ? h("code", { title: value }, shortHash(va
 export const transactionLink = (value) =>
   value ? h("a", { href: routes.transaction(value), title: value }, h("code", {}, shortHash(value))) : h("span", { class: "quiet" }, "–");
 export const blockLink = (number) =>
-  number === null || number === undefined ? h("span", { class: "quiet" }, "–") : link(routes.block(number), count(number));
+  number === null || number === undefined ? h("span", { class: "quiet" }, "–") : link(routes.block(number), String(number));
 export const actorLink = (name, day) => link(routes.actor(name, day), name);
 
 /** Where a trade stands, with its confirmations while it is not final. */
@@ -144,9 +144,9 @@ export function stateMark(trade, confirmations) {
 }
 
 /** Trades as a table. without: names of columns to leave out. */
-export function tradesTable(trades, { caption, market, money, empty, without = [], hideCaption = false }) {
+export function tradesTable(trades, { caption, market, money, empty, without = [], hideCaption = false, compact = false }) {
   const columns = [
-    { name: "slot", text: "Slot", cell: (trade) => cell(link(routes.slot(trade.slot), h("span", { title: `slot ${trade.slot}, ${utc(trade.slot * market.slot_s)}` }, slotTime(trade.slot, market.slot_s)))) },
+    { name: "slot", text: compact ? "Slot from" : "Slot", cell: (trade) => cell(link(routes.slot(trade.slot), h("span", { title: `slot ${trade.slot}, ${slotTime(trade.slot, market.slot_s)}, from ${utc(trade.slot * market.slot_s)}` }, compact ? slotStart(trade.slot, market.slot_s) : slotTime(trade.slot, market.slot_s)))) },
     { name: "seller", text: "Seller", cell: (trade) => cell(actorLink(trade.seller)) },
     { name: "buyer", text: "Buyer", cell: (trade) => cell(actorLink(trade.buyer), trade.imbalance ? h("span", { class: "tag", title: "Traded with the grid after the slot had been cleared" }, "imbalance") : null) },
     { name: "energy", text: "kWh", number: true, cell: (trade) => numberCell(kwhFigure(trade.energy_wh)) },
@@ -162,7 +162,7 @@ export function tradesTable(trades, { caption, market, money, empty, without = [
     hideCaption,
     columns,
     empty,
-    name: "trades",
+    name: compact ? "trades compact" : "trades",
     rows: trades.map((trade) => h("tr", { "data-key": `t${trade.id}` }, columns.map((column) => column.cell(trade)))),
   });
 }

@@ -74,7 +74,7 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
   const low = Math.min(0, Math.floor(Math.min(...prices) / scaleY.step + 1e-9) * scaleY.step);
   const high = Math.max(Math.max(...prices) * 1.12, low + scaleY.step);
   const scaleX = ticks(0, most / 1000, width < 480 ? 4 : 6);
-  const labels = scaleY.values.map((value) => money.tick(value, scaleY.digits));
+  const labels = scaleY.values.map((value) => money.tick(value, Math.max(scaleY.digits, money.digits)));
   const left = Math.max(...labels.map((label) => label.length)) * LABEL_WIDTH + 10;
   const [right, top, bottom] = [14, 26, 40];
   const x = (wh) => left + (wh / most) * (width - left - right);

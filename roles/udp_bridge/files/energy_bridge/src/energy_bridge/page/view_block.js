@@ -6,17 +6,17 @@ import { h } from "./dom.js";
 import { count, plural, share, utc } from "./format.js";
 import { ago, cell, countFigure, facts, hash, link, moment, routes, section, sealerName, table, transactionLink } from "./parts.js";
 
-export const title = ({ number }) => (number === "latest" ? "Newest block" : `Block ${count(number)}`);
+export const title = ({ number }) => (number === "latest" ? "Newest block" : `Block ${number}`);
 export const load = ({ number }) => get(`blocks/${number}`);
 
 export function render({ data: block, overview: { chain } }) {
   const last = chain.head_block !== null && block.number >= chain.head_block;
   return [
     h("p", { class: "crumb" }, link("#/chain", "Chain"), " / block"),
-    h("h1", { tabindex: -1 }, `Block ${count(block.number)}`),
+    h("h1", { tabindex: -1 }, `Block ${block.number}`),
     h("nav", { class: "step", "aria-label": "Blocks before and after" },
-      block.number > 0 ? link(routes.block(block.number - 1), `← ${count(block.number - 1)}`) : h("span", {}),
-      last ? h("span", { class: "quiet" }, "the newest") : link(routes.block(block.number + 1), `${count(block.number + 1)} →`)),
+      block.number > 0 ? link(routes.block(block.number - 1), `← ${block.number - 1}`) : h("span", {}),
+      last ? h("span", { class: "quiet" }, "the newest") : link(routes.block(block.number + 1), `${block.number + 1} →`)),
     facts([
       ["Sealed", moment(block.time), ", ", ago(block.time)],
       ["UTC", utc(block.time)],

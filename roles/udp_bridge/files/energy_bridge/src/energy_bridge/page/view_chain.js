@@ -2,7 +2,7 @@
 // The chain's sealers, and what the bridge counts.
 
 import { h } from "./dom.js";
-import { count, duration, share } from "./format.js";
+import { count, share } from "./format.js";
 import {
   ago, blockLink, cell, countFigure, facts, figure, headline, link, meter, moment, numberCell, routes, rowHead, section, sealerName, stateWord, table,
 } from "./parts.js";
@@ -36,7 +36,7 @@ export function render({ overview }) {
       { name: "Newest block", value: blockLink(chain.head_block), more: ["sealed ", ago(chain.head_time)] },
       { name: "Block time", value: chain.block_time_s === null ? "–" : figure(chain.block_time_s, `${count(chain.block_time_s)}\u00a0s`), more: `${onTime || chain.block_time_s === null ? "" : "slower than meant: "}${count(market.period_s)} s are meant` },
       { name: "Outbox", value: countFigure(bridge.outbox_trades), more: bridge.outbox_trades ? "trades not final yet" : "every trade is settled" },
-      { name: "Oldest unsettled", value: bridge.outbox_age_s ? figure(bridge.outbox_age_s, duration(bridge.outbox_age_s)) : "none", more: bridge.outbox_age_s ? "since its slot closed" : null },
+      { name: "Oldest unsettled", value: bridge.outbox_age_s ? ago(overview.now - bridge.outbox_age_s, "") : "none", more: bridge.outbox_age_s ? "since its slot closed" : null },
     ]),
     section("Sealers", table({
       caption: `Sealers in the last ${count(chain.window_blocks)} blocks`, empty: "Who seals is not known: the node does not say.", name: "sealers-table",

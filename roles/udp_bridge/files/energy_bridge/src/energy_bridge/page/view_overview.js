@@ -4,7 +4,7 @@
 import { get } from "./api.js";
 import { bridgeNow } from "./clock.js";
 import { h } from "./dom.js";
-import { clockTime, count, duration, energy, plural, share, slotTime } from "./format.js";
+import { clockTime, count, energy, plural, share, slotTime } from "./format.js";
 import {
   KINDS, actorLink, ago, blockLink, cell, figure, headline, kwhFigure, link, localWh, meter, moment, net, numberCell,
   routes, rowHead, saved, section, sealerName, sumFigure, table, tradesTable,
@@ -28,10 +28,10 @@ export function render({ data, overview, width, wide, money, redraw }) {
     actors(overview, money, redraw),
     h("div", { class: "pair" },
       data?.slot ? section(["Merit order, ", link(routes.slot(data.slot.slot), slotTime(data.slot.slot, market.slot_s))],
-        slotPlot(data.slot, { id: "newest", market, money, width: wide ? Math.floor((width - 48) / 2) : width }), meritLegend(data.slot.offers))
+        slotPlot(data.slot, { id: "newest", market, money, width: wide ? Math.floor((width - 48) * 0.44) : width }), meritLegend(data.slot.offers))
         : section("Merit order", h("p", { class: "quiet empty" }, overview.latest_slot === null ? "No slot has closed yet." : "Asking the bridge …")),
       section("Newest trades", tradesTable(overview.trades.slice(0, 10), {
-        caption: "The newest trades", hideCaption: true, market, money, empty: "No trade was made yet.",
+        caption: "The newest trades", hideCaption: true, compact: true, market, money, empty: "No trade was made yet.",
         without: ["price", "confirmations", "block", "transaction"],
       }), overview.trades.length ? h("p", { class: "further" }, link("#/trades", "All trades")) : null)),
     sealers(overview),
@@ -54,13 +54,13 @@ function wellness({ health }) {
   return health.problems.length > 1 ? `${plural(health.problems.length, "thing")} are wrong.` : "Something is wrong.";
 }
 
-function lead({ chain, market, bridge }) {
+function lead({ now, chain, market, bridge }) {
   const parts = [];
   if (chain.head_block !== null) parts.push("Block ", blockLink(chain.head_block), " was sealed ", ago(chain.head_time), ". ");
   else parts.push("Nothing is known of the chain. ");
   if (bridge.outbox_trades) {
     parts.push(`${plural(bridge.outbox_trades, "trade")} of closed slots ${bridge.outbox_trades === 1 ? "is" : "are"} on the way into the chain`);
-    parts.push(bridge.outbox_age_s ? `, the oldest for ${duration(bridge.outbox_age_s)}.` : ".");
+    parts.push(...(bridge.outbox_age_s ? [", the oldest for ", ago(now - bridge.outbox_age_s, ""), "."] : ["."]));
   } else parts.push(bridge.trades.made ? "Every trade is settled." : "No trade was made yet.");
   if (market.clock === "simulated") parts.push(" The market's time is simulated.");
   if (!market.authenticated) parts.push(" Readings are taken without a signature.");

@@ -47,7 +47,7 @@ function one({ data: slot, overview: { market }, width, money }) {
   const local = localWh(slot.trades, market);
   const { supply, demand } = merit(slot.offers);
   return [
-    h("p", { class: "crumb" }, link("#/slots", "Slots"), ` / ${count(slot.slot)}`),
+    h("p", { class: "crumb" }, link("#/slots", "Slots"), ` / slot ${slot.slot}`),
     h("h1", { tabindex: -1 }, slotTime(slot.slot, market.slot_s, false), h("span", { class: "kind" }, slotDate(slot.slot, market.slot_s))),
     h("nav", { class: "step", "aria-label": "Slots before and after" },
       slot.earlier === null ? h("span", {}) : link(routes.slot(slot.earlier), `← ${slotTime(slot.earlier, market.slot_s)}`),

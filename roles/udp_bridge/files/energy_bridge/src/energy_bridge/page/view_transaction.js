@@ -25,7 +25,7 @@ export function render({ data: transaction, overview: { market }, money }) {
       ["UTC", transaction.time === null ? "–" : utc(transaction.time)],
       ["From", h("code", { class: "address" }, transaction.from ?? "–")],
       ["To", h("code", { class: "address" }, transaction.to ?? "–"), transaction.to?.toLowerCase() === market.address?.toLowerCase() ? " (the market)" : null],
-      ["Batch", transaction.batch_seq === null ? "not one of this bridge's" : [countFigure(transaction.batch_seq), transaction.batch_state ? `, ${stateWord(transaction.batch_state)}` : null]],
+      ["Batch", transaction.batch_seq === null ? "not one of this bridge's" : [String(transaction.batch_seq), transaction.batch_state ? `, ${stateWord(transaction.batch_state)}` : null]],
       ["Gas used", countFigure(transaction.gas_used)],
       ["Block's hash", h("code", { class: "address" }, transaction.block_hash ?? "–")],
     ]),
