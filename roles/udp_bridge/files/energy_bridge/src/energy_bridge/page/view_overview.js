@@ -4,6 +4,7 @@
 import { get } from "./api.js";
 import { bridgeNow } from "./clock.js";
 import { h } from "./dom.js";
+import { connection } from "./live.js";
 import { clockTime, count, energy, plural, share, slotTime } from "./format.js";
 import {
   KINDS, actorLink, ago, blockLink, cell, figure, headline, kwhFigure, link, localWh, meter, moment, net, numberCell,
@@ -49,7 +50,9 @@ export function slotPlot(slot, { id, market, money, width }) {
   });
 }
 
-function wellness({ health }) {
+function wellness({ health, now }) {
+  if (connection.lostSince !== null) return `${health.healthy ? "All was well" : "Something was wrong"} at ${clockTime(connection.lostSince)}.`;
+  if (connection.trouble !== null) return `${health.healthy ? "All was well" : "Something was wrong"} at ${clockTime(now)}.`;
   if (health.healthy && !health.problems.length) return "All is well.";
   return health.problems.length > 1 ? `${plural(health.problems.length, "thing")} are wrong.` : "Something is wrong.";
 }
