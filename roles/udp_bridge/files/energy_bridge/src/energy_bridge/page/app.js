@@ -125,6 +125,7 @@ function draw(force = false) {
       ? [h("p", { class: "quiet" }, "Asking the bridge …")]
       : [failure && connection.lostSince === null ? h("p", { class: "inline bad" }, `What follows is from ${clockTime(dataAt ?? overview.now)}: ${failure.message}`) : null, ...route.view.render(view)];
   patch(main, [wrap(nodes)]);
+  tick(main, overview.chain.head_block);
   const titled = route.view.title(route.parameters, overview.market);
   document.title = `${overview.health.healthy && connection.lostSince === null && connection.trouble === null ? "" : "(!) "}${titled} · ${NAME}`;
   if (arrived && data !== null) {
@@ -199,7 +200,7 @@ new ResizeObserver(() => {
 }).observe(document.documentElement);
 
 setInterval(() => {
-  tick(document.body);
+  tick(main, currentOverview()?.chain.head_block ?? null);
   chrome(currentOverview());
 }, 1000);
 

@@ -9,6 +9,26 @@ export const h = (tag, props, ...children) => fill(document.createElement(tag), 
 /** An SVG element. */
 export const s = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
 
+/** An HTML element with a data-key whose children are made only where there is none yet with the same signature. */
+export function keep(signature, tag, props, make) {
+  const element = h(tag, props);
+  element.signature = signature;
+  element.make = make;
+  return element;
+}
+
+function finish(element) {
+  if (!element.make) return;
+  element.append(...element.make().flat(Infinity));
+  element.make = null;
+}
+
+function finishAll(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return;
+  finish(node);
+  for (const element of node.querySelectorAll("[data-key]")) finish(element);
+}
+
 function fill(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -36,6 +56,7 @@ export function patch(parent, nodes) {
     let old = key ? named.get(key) : at;
     if (old && (!alike(old, wanted) || (!key && old.dataset?.key))) old = null;
     if (!old) {
+      finishAll(wanted);
       parent.insertBefore(wanted, at);
       continue;
     }
@@ -56,6 +77,11 @@ function update(old, wanted) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.nodeValue !== wanted.nodeValue) old.nodeValue = wanted.nodeValue;
     return;
+  }
+  if (wanted.make) {
+    if (old.signature === wanted.signature) return;
+    finish(wanted);
+    old.signature = wanted.signature;
   }
   for (const { name } of [...old.attributes]) {
     // What the reader has opened stays open.

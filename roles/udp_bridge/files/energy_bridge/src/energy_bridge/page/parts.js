@@ -2,8 +2,8 @@
 // What several views are made of.
 
 import { bridgeNow } from "./clock.js";
-import { h, s } from "./dom.js";
-import { clockTime, count, dateTime, duration, energy, kwh, plural, shortHash, slotStart, slotTime, utc } from "./format.js";
+import { h, keep, s } from "./dom.js";
+import { count, dateTime, duration, energy, kwh, shortHash, slotStart, slotTime, utc } from "./format.js";
 
 export const KINDS = { Load: "load", PV: "photovoltaics", CHP: "heat and power", Battery: "battery", Grid: "grid" };
 
@@ -52,8 +52,17 @@ export const ago = (seconds, after = " ago") =>
 
 const ageText = (seconds, after) => duration(bridgeNow() - seconds) + after;
 
-/** Let the ages below an element go on. */
-export function tick(root) {
+/** Let the ages below an element go on, and the confirmations; head is the newest block, or null. */
+export function tick(root, head) {
+  if (head !== null) {
+    for (const element of root.querySelectorAll("data[data-block]")) {
+      const confirmations = Math.max(0, head - Number(element.dataset.block) + 1);
+      if (element.value !== String(confirmations)) {
+        element.value = confirmations;
+        element.textContent = count(confirmations);
+      }
+    }
+  }
   for (const element of root.querySelectorAll("time[data-since]")) {
     const text = ageText(Number(element.dataset.since), element.dataset.after);
     if (element.firstChild?.nodeValue !== text) element.textContent = text;
@@ -139,8 +148,7 @@ export function stateMark(trade, confirmations) {
   const [word, meaning] = STATES[trade.state] ?? [trade.state, ""];
   const tells = [word];
   if (trade.state === "MINED" && trade.confirmations !== null) tells.push(h("span", { class: "quiet" }, ` ${Math.min(trade.confirmations, confirmations)} of ${confirmations}`));
-  const seen = trade.confirmations === null ? "" : ` ${plural(trade.confirmations, "confirmation")}.`;
-  const title = `${meaning}${seen}${trade.refused_because ? ` ${trade.refused_because}` : ""}`;
+  const title = `${meaning}${trade.refused_because ? ` ${trade.refused_because}` : ""}`;
   return h("span", { class: `state ${trade.state.toLowerCase()}`, title }, tells);
 }
 
@@ -154,19 +162,26 @@ export function tradesTable(trades, { caption, market, money, empty, without = [
     { name: "price", text: "Per kWh", number: true, cell: (trade) => numberCell(priceFigure(money, trade.price_wei_per_wh)) },
     { name: "amount", text: "Amount", number: true, cell: (trade) => numberCell(amountFigure(money, trade.amount_wei)) },
     { name: "state", text: "State", cell: (trade) => cell(stateMark(trade, market.confirmations), trade.refused_because ? h("span", { class: "reason" }, trade.refused_because) : null) },
-    { name: "confirmations", text: "Confirmations", number: true, cell: (trade) => numberCell(countFigure(trade.confirmations)) },
+    { name: "confirmations", text: "Confirmations", number: true, cell: (trade) => numberCell(confirmed(trade)) },
     { name: "transaction", text: "Transaction", cell: (trade) => cell(transactionLink(trade.transaction)) },
     { name: "block", text: "Block", number: true, cell: (trade) => numberCell(blockLink(trade.block)) },
   ].filter((column) => !without.includes(column.name));
+  const drawn = [...columns.map((column) => column.text), money.currency, money.weiPerUnit, market.slot_s, market.confirmations].join();
   return table({
     caption,
     hideCaption,
     columns,
     empty,
     name: compact ? "trades compact" : "trades",
-    rows: trades.map((trade) => h("tr", { "data-key": `t${trade.id}` }, columns.map((column) => column.cell(trade)))),
+    rows: trades.map((trade) => keep(signature(trade, drawn), "tr", { "data-key": `t${trade.id}` }, () => columns.map((column) => column.cell(trade)))),
   });
 }
+
+// Of a final trade nothing changes but how often it is confirmed, which goes on by itself.
+const signature = (trade, drawn) => JSON.stringify({ ...trade, confirmations: trade.state === "FINAL" ? null : trade.confirmations, drawn });
+
+const confirmed = ({ state, block, confirmations }) =>
+  state === "FINAL" && block !== null && confirmations !== null ? h("data", { value: confirmations, "data-block": block }, count(confirmations)) : countFigure(confirmations);
 
 /** Trades of one pair or more: how much energy passed between actors, the grid and the fee's legs left out; Wh. */
 export const localWh = (trades, { grid, fee_account: fee }) =>
@@ -176,5 +191,3 @@ export const localWh = (trades, { grid, fee_account: fee }) =>
 /** The sealer's name, else the short address. */
 export const sealerName = (name, address) =>
   name ? h("span", { title: address }, name) : hash(address);
-
-export { clockTime };

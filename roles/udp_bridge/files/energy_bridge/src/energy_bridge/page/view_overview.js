@@ -3,7 +3,7 @@
 
 import { get } from "./api.js";
 import { bridgeNow } from "./clock.js";
-import { h } from "./dom.js";
+import { h, keep } from "./dom.js";
 import { connection } from "./live.js";
 import { clockTime, count, energy, plural, share, slotTime } from "./format.js";
 import {
@@ -143,7 +143,8 @@ function actors(overview, money, redraw) {
     table({
       caption: "Actors: money and energy of all days", hideCaption: true, columns, name: "actors",
       empty: overview.actors.length ? "No actor is called like that." : "There is no actor.",
-      rows: inOrder(shown, overview.market.grid).map((actor) => h("tr", { "data-key": `a-${actor.name}`, class: actor.name === overview.market.grid ? "grid" : null }, COLUMNS.map((column) => column.cell(actor, money)))),
+      rows: inOrder(shown, overview.market.grid).map((actor) => keep(`${JSON.stringify(actor)} ${money.currency} ${money.weiPerUnit}`, "tr",
+        { "data-key": `a-${actor.name}`, class: actor.name === overview.market.grid ? "grid" : null }, () => COLUMNS.map((column) => column.cell(actor, money)))),
     }),
     h("p", { class: "note" }, shown.length < overview.actors.length ? `${count(shown.length)} of ${plural(overview.actors.length, "actor")}. ` : null,
       "Self-consumption: how much of what it sold stayed off the grid. Self-sufficiency: how much of what it bought came from elsewhere than the grid.",
