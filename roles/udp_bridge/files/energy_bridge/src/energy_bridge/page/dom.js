@@ -36,14 +36,17 @@ function fill(element, props, children) {
     else if (name === "value" && "value" in element && element.tagName !== "DATA") element.wanted = String(value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   if (element.wanted !== undefined) element.value = element.wanted;
   return element;
 }
 
 function listen(element, listeners) {
   element.listeners = listeners;
-  for (const type of Object.keys(listeners)) element.addEventListener(type, (event) => element.listeners[type]?.(event));
+  for (const type of Object.keys(listeners))
+    element.addEventListener(type, (event) => element.listeners[type]?.(event));
 }
 
 /** Make the children of `parent` be like `nodes`, changing as little as possible. */
@@ -71,7 +74,8 @@ export function patch(parent, nodes) {
   }
 }
 
-const alike = (old, wanted) => old.nodeType === wanted.nodeType && old.nodeName === wanted.nodeName && old.id === wanted.id;
+const alike = (old, wanted) =>
+  old.nodeType === wanted.nodeType && old.nodeName === wanted.nodeName && old.id === wanted.id;
 
 function update(old, wanted) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -93,5 +97,6 @@ function update(old, wanted) {
     else listen(old, wanted.listeners);
   } else if (old.listeners) old.listeners = {};
   patch(old, [...wanted.childNodes]);
-  if (wanted.wanted !== undefined && old.value !== wanted.wanted && document.activeElement !== old) old.value = wanted.wanted;
+  if (wanted.wanted !== undefined && old.value !== wanted.wanted && document.activeElement !== old)
+    old.value = wanted.wanted;
 }
