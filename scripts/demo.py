@@ -227,6 +227,7 @@ lost {document["lost"]}, settled twice {document["duplicated"]}
 Time        {took}
 
 The network keeps running. Where to look next
+  {document["bridge_http"]}/                  what everybody trades, saves and owns, and whether all is well
   make demo-status                         the network as it is now
   make demo                                another stretch of the day, on the same chain
   .venv/bin/energy-bridge reconcile --config .demo/hosts/gateway/bridge/config.json
