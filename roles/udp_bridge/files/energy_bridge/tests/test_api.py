@@ -3,13 +3,14 @@
 
 import asyncio
 import gzip
+import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -669,6 +670,27 @@ def test_nothing_new_is_no_new_version(tmp_path: Path) -> None:
         assert served.board.version > version
 
     page(tmp_path, use)
+
+
+def test_who_listens_does_not_wait_longer_because_a_look_took_long(tmp_path: Path) -> None:
+    async def run() -> None:
+        of = config(tmp_path, "http://127.0.0.1:9")
+        seconds = itertools.count(0, 1000)  # so long everything takes
+        with closing(Store(of.database)) as store:
+            watch = Watch(of, store, cast(Intake, None))
+            board = Board(of, watch, counts=Metrics().counts, timer=lambda: float(next(seconds)))
+            keeping = asyncio.create_task(board.run())
+            async with asyncio.timeout(PATIENCE_S):
+                with board.listening() as news:
+                    for version in range(1, 4):
+                        while board.version < version:
+                            news.clear()
+                            await news.wait()
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            board.close()
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ IDLE_S = 5.0  # from look to look while nobody watches
 WATCHED_S = 15.0  # who asked a moment ago will ask again
 RENEW_S = 5.0  # so often the times of what has not changed are told again
 WHOLE_S = 5.0  # so often all batches are looked at, and not only those that may have changed
-LOOKING_SHARE = 4  # a look may take a fifth of the time
-COUNTING_SHARE = 10  # and counting everything a tenth
+LOOKING_SHARE, LONGEST_PAUSE_S = 4, 0.5  # a look may take a fifth of the time, unless that were to keep people waiting
+COUNTING_SHARE, LONGEST_UNCOUNTED_S = 10, 5.0  # and counting everything a tenth
 NEWEST_TRADES = 10
 _EPOCH = date(1970, 1, 1).toordinal()
 _UNREADABLE = "the database cannot be read: "
@@ -176,7 +176,8 @@ class _Reader:
             started = self._timer()
             status = lookup.status()
             market = replace(market, counted={name: status[name] for name in ("readings", "trades", "batches")})
-            self._count_due = self._timer() + COUNTING_SHARE * (self._timer() - started)
+            took_s = self._timer() - started
+            self._count_due = self._timer() + min(COUNTING_SHARE * took_s, LONGEST_UNCOUNTED_S)
             self._is_counted = True
         self.market = market
 
@@ -293,7 +294,7 @@ class Board:
                 took_s = self._timer() - started
                 self._tell_looked()
                 self._wake.clear()
-                pause_s = max(LOOK_S, LOOKING_SHARE * took_s)
+                pause_s = min(max(LOOK_S, LOOKING_SHARE * took_s), LONGEST_PAUSE_S)
                 if self._is_watched:
                     await asyncio.sleep(pause_s)
                 else:
