@@ -225,6 +225,10 @@ def bridge(folder: Path, name: str) -> Iterator[Server]:
                 "confirmations": 3,
                 "poll_s": 1,
                 "strict": False,
+                "currency": "EUR",
+                "wei_per_unit": 10**15,
+                "web_names": [],
+                "sealers": {},
             }
         )
     )

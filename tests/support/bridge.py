@@ -168,6 +168,10 @@ def make_bridge(
         "confirmations": 2,
         "poll_s": 0.1,
         "strict": False,
+        "currency": "EUR",
+        "wei_per_unit": 10**15,
+        "web_names": [],
+        "sealers": {},
         **settings,
     }
     return Bridge(directory, market, operator.address, actors, keys, port, config)

@@ -42,6 +42,10 @@ GOOD: dict[str, Any] = {
     "confirmations": 3,
     "poll_s": 1,
     "strict": False,
+    "currency": "EUR",
+    "wei_per_unit": 10**15,
+    "web_names": [],
+    "sealers": {},
 }
 
 

@@ -68,6 +68,10 @@ class Process:
             "confirmations": 3,
             "poll_s": 0.2,
             "strict": False,
+            "currency": "EUR",
+            "wei_per_unit": 10**15,
+            "web_names": [],
+            "sealers": {},
         }
         (directory / "config.json").write_text(json.dumps(config | settings))
         command = [sys.executable, "-m", "energy_bridge", "run", "--config", str(directory / "config.json")]

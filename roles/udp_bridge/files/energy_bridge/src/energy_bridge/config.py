@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ __all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_conf
 
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
+LONGEST_CURRENCY = 12
 MOST_DELIVER_WITHIN_S = 180 * DAY_S  # the factory's bound is 366 days from now, and a slot may be ahead
 
 
@@ -75,6 +78,10 @@ class Config:
     confirmations: int
     poll_s: float
     strict: bool
+    currency: str  # what the page shows money in
+    wei_per_unit: int
+    web_names: tuple[str, ...]  # host names that the page answers to, in small letters
+    sealers: Mapping[str, str]  # names by address (in small letters)
 
     @property
     def grid(self) -> str:
@@ -160,6 +167,10 @@ def parse_config(document: Any) -> Config:
         confirmations=document["confirmations"],
         poll_s=document["poll_s"],
         strict=document["strict"],
+        currency=document["currency"],
+        wei_per_unit=document["wei_per_unit"],
+        web_names=tuple(name.lower() for name in document["web_names"]),
+        sealers={address.lower(): name for address, name in document["sealers"].items()},
     )
 
 
@@ -369,4 +380,21 @@ _SETTINGS: _Settings = {
     "confirmations": ("a positive whole number of blocks", lambda value: _is_int(value) and value > 0),
     "poll_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
     "strict": ("true or false", lambda value: isinstance(value, bool)),
+    "currency": (
+        f"a name of 1 to {LONGEST_CURRENCY} characters, such as EUR",
+        lambda value: (
+            _is_text(value) and len(value) <= LONGEST_CURRENCY and value.isprintable() and value == value.strip()
+        ),
+    ),
+    "wei_per_unit": ("a positive whole number of wei", lambda value: _is_int(value) and value > 0),
+    "web_names": (
+        'a list of host names such as ["gateway.local"]',
+        lambda value: isinstance(value, list) and all(_is_text(name) and _HOST_NAME.fullmatch(name) for name in value),
+    ),
+    "sealers": (
+        'an object {"0x…": "name"} of the sealers\' addresses',
+        lambda value: (
+            isinstance(value, dict) and all(_is_address(key) and _is_text(name) for key, name in value.items())
+        ),
+    ),
 }

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 from prometheus_client import (
@@ -19,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from energy_bridge.health import View
 
-__all__ = ["Metrics", "Rejected", "Way"]
+__all__ = ["Counts", "Metrics", "Rejected", "Way"]
 
 COMMIT_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -38,6 +39,20 @@ class Rejected(StrEnum):
     UNPROVEN = "unproven"  # of no known source: nobody is answered
     INVALID = "invalid"  # a known source's, and not as docs/wire.md has it
     TIME = "time"  # of a time or a slot that is not taken
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What came in since the process started; dropped by the kernel or by the bridge, gaps are numbers left out."""
+
+    received: int
+    rejected: Mapping[str, int]
+    repeated: int
+    conflicts: int
+    dropped: int
+    gaps: int
+    accepted: int
+    queue_length: int
 
 
 class Metrics:
@@ -70,12 +85,28 @@ class Metrics:
             registry=self.registry,
         )
         ProcessCollector(registry=self.registry)
+        self._queue_length: Callable[[], int] = int
+        self._kernel_dropped: Callable[[], int] = int
 
     def show(
         self, *, queue_length: Callable[[], int], kernel_dropped: Callable[[], int], view: Callable[[], View]
     ) -> None:
         """Show these too, asked for each time."""
+        self._queue_length, self._kernel_dropped = queue_length, kernel_dropped
         self.registry.register(_States(queue_length, kernel_dropped, view))
+
+    def counts(self) -> Counts:
+        """The counts that a person looks at, as they are now."""
+        return Counts(
+            received=sum(map(_value, self.received.values())),
+            rejected={reason.value: _value(counter) for reason, counter in self.rejected.items()},
+            repeated=_value(self.repeated),
+            conflicts=_value(self.conflicts),
+            dropped=_value(self.queue_dropped) + self._kernel_dropped(),
+            gaps=_value(self.gaps),
+            accepted=_value(self.accepted),
+            queue_length=self._queue_length(),
+        )
 
     def text(self) -> bytes:
         """All of it in Prometheus's text format."""
@@ -105,6 +136,12 @@ class _States(Collector):
         for state, count in view.batches.items():
             batches.add_metric([state], count)
         yield batches
+
+
+def _value(counter: Counter) -> int:
+    """What a counter stands at, with all of its labels."""
+    samples = (sample for metric in counter.collect() for sample in metric.samples)
+    return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:

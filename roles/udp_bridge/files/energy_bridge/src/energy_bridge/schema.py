@@ -7,7 +7,7 @@ import re
 
 __all__ = ["ARCHIVE_SCHEMA", "SCHEMA", "SCHEMA_VERSION", "migrations"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -82,6 +82,10 @@ CREATE TABLE trades (
     "CREATE INDEX trades_waiting ON trades (id) WHERE batch IS NULL",
     "CREATE INDEX trades_by_batch ON trades (batch)",
     "CREATE INDEX trades_by_slot ON trades (slot)",
+    # For whoever looks at an actor's trades, or at the few that were refused, the newest first.
+    "CREATE INDEX trades_by_seller ON trades (seller)",
+    "CREATE INDEX trades_by_buyer ON trades (buyer)",
+    "CREATE INDEX trades_refused ON trades (id) WHERE reason IS NOT NULL",
     "CREATE TABLE carries (source TEXT PRIMARY KEY, nwh INTEGER NOT NULL) WITHOUT ROWID",
     # Of a trade that is an agreement (mode agreement): the batch that makes it is that trade alone.
     """
@@ -143,7 +147,11 @@ FROM old_trades JOIN old_slots USING (slot) ORDER BY batch, slot, position""",
     *(f"DROP TABLE old_{name}" for name in ("trades", "readings", "slots", "batches")),
 )
 
+# Schema 2 had no indices for looking at trades.
+_INDICES_OF_3 = ("trades_by_seller", "trades_by_buyer", "trades_refused")
+_FROM_2 = tuple(statement for statement in SCHEMA if any(f"INDEX {name} " in statement for name in _INDICES_OF_3))
+
 
 def migrations(version: int) -> tuple[str, ...]:
     """The statements that bring a database of this version to SCHEMA_VERSION; none for a version that is not known."""
-    return _FROM_1 if version == 1 else ()
+    return {1: _FROM_1, 2: _FROM_2}.get(version, ())

@@ -11,22 +11,21 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-
-import aiohttp
 
 from energy_bridge.agreement_chain import AgreementChain
 from energy_bridge.agreements import AgreementSettlement, AgreementStore, agreements_of, open_store
+from energy_bridge.api import Api
 from energy_bridge.chain import MarketChain, read_abi, read_operator
 from energy_bridge.config import Clock, Config, ConfigError, read_source_keys
+from energy_bridge.figures import Board
 from energy_bridge.gate import Gate, close_due_slots, settle_late_readings
-from energy_bridge.health import ChainView, View, look_at_chain
 from energy_bridge.intake import Intake, TimeRules, describe
 from energy_bridge.metrics import Metrics
 from energy_bridge.model import DAY_S, Reading
 from energy_bridge.receiver import Allowed, Receiver, open_socket
 from energy_bridge.settlement import ChainError, MismatchError, Settlement
 from energy_bridge.store import Store, StoreError, nowhere
+from energy_bridge.watch import Watch
 from energy_bridge.web import Web
 from energy_bridge.wire import Source, Sources
 
@@ -36,7 +35,6 @@ log = logging.getLogger(__name__)
 
 MOST_TRADES = 4000  # in one batch: 72 KB of the 128 KiB that a transaction may have, and a sixth of a block's gas
 GATE_PAUSE_S = 0.2  # under load there is a commit every few milliseconds; slots need not be looked at that often
-WATCH_S = 5.0
 FIRST_LOOK_S = 3.0  # how long a node may take to say whether the database is the right one, before sources are heard
 ARCHIVE_S = 3600.0
 
@@ -131,23 +129,29 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             checked = True
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
+        work = []
         if config.web_port is not None:
+            board = Board(config, watch, counts=metrics.counts)
+            stack.push_async_callback(asyncio.to_thread, board.close)
             web = Web(
                 intake,
                 allowed=allowed,
                 authenticated=sources.authenticated,
                 metrics=metrics,
-                view=lambda: watch.view,
+                view=lambda: board.view,
                 period_s=config.period_s,
                 clock=time.time,
+                web_names=config.web_names,
+                api=Api(config, board),
             )
             stack.push_async_callback(web.stop)
             port = await web.start(config.web_host, config.web_port)
+            work.append(asyncio.create_task(board.run()))
             log.info("serving host=%s port=%d", config.web_host, port)
         receiver.start()
         stack.push_async_callback(asyncio.to_thread, receiver.stop)
         log.info("listening host=%s port=%d operator=%s", *sock.getsockname()[:2], chain.operator)
-        work = [
+        work += [
             asyncio.create_task(_close_slots(config, store, stored, tell)),
             asyncio.create_task(_settle(config, settlement, checked=checked)),
             asyncio.create_task(watch.run()),
@@ -201,32 +205,6 @@ def _tell(store: Store, intake: Intake, readings: Iterable[Reading]) -> None:
         standing = store.standing(reading.source, reading.boot, reading.seq)
         if standing is not None and (answer := describe(standing))["status"] != "batched":
             intake.tell(reading.source, reading.boot, reading.seq, answer)
-
-
-@dataclass
-class Watch:
-    """Looks at the chain and at the outbox, again and again, for /healthz and /metrics."""
-
-    config: Config
-    store: Store
-    intake: Intake
-    clock: Callable[[], float] = time.time
-    view: View = field(default_factory=View)  # what was seen last
-
-    async def run(self) -> None:
-        """Look every WATCH_S seconds."""
-        async with aiohttp.ClientSession() as session:
-            while True:
-                self.view = self._look(await look_at_chain(session, self.config.rpc_url))
-                await asyncio.sleep(WATCH_S)
-
-    def _look(self, chain: ChainView) -> View:
-        try:
-            since, batches = self.store.outbox_since(), self.store.batches_by_state()
-        except StoreError as error:
-            return View(chain, store_trouble=str(error))
-        age_s = 0.0 if since is None else self.clock() - since
-        return View(chain, age_s, batches, self.intake.trouble)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ __all__ = [
     "Stored",
     "nowhere",
     "trade_of",
+    "unreadable",
 ]
 
 _READING = "source, boot, seq, time, slot, energy_nwh, price_wei_per_wh"
@@ -56,6 +57,8 @@ _BASELINES = (
     " SELECT slot, source, wh, row_number() OVER (PARTITION BY slot, source ORDER BY boot DESC, seq DESC) AS place"
     f" FROM readings WHERE wh IS NOT NULL AND ({_MOVED['readings']})) WHERE place = 1"
 )
+
+PATIENCE_S = 10.0
 
 
 class StoreError(Exception):
@@ -138,6 +141,11 @@ def trade_of(row: Sequence[Any]) -> Trade:
     return Trade(row[0], row[1], row[2], row[3], row[4], imbalance=bool(row[5]))
 
 
+def unreadable(error: sqlite3.Error) -> StoreError:
+    """What to raise where a query failed."""
+    return StoreError(f"the database cannot be read: {error}")
+
+
 def nowhere(point: str) -> None:
     """Do nothing at this point."""
 
@@ -145,16 +153,24 @@ def nowhere(point: str) -> None:
 class Store:
     """An open database. Each thread needs one of its own."""
 
-    def __init__(self, path: Path, *, read_only: bool = False, at: Callable[[str], None] = nowhere) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        patience_s: float = PATIENCE_S,
+        at: Callable[[str], None] = nowhere,
+    ) -> None:
         """Open the database, made or brought to this schema first; raises StoreError.
 
-        at is called with "NAME before" and "NAME after" around each commit.
+        patience_s is how long to wait for others who write, at is called with "NAME before" and "NAME after" around
+        each commit.
         """
         self._at = at
         mode = "ro" if read_only else "rwc"
         try:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-            self._db.execute("PRAGMA busy_timeout = 10000")
+            self._db.execute(f"PRAGMA busy_timeout = {1000 * patience_s:.0f}")
             if not read_only:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
@@ -288,11 +304,23 @@ class Store:
 
     def last_price(self, source: str, slot: int) -> int | None:
         """The price in wei per Wh that this source named last for a slot up to this one; None if it never did."""
-        price: int | None = self._one(
-            "SELECT price_wei_per_wh FROM readings WHERE source = ? AND slot <= ? ORDER BY boot DESC, seq DESC LIMIT 1",
-            (source, slot),
-        )
-        return price
+        return self.last_prices(source, [slot])[slot]
+
+    def last_prices(self, source: str, slots: Collection[int]) -> dict[int, int | None]:
+        """For each of these slots the price in wei per Wh that this source named last for a slot up to it."""
+        prices: dict[int, int | None] = dict.fromkeys(slots)
+        waiting = sorted(prices)
+        query = "SELECT slot, price_wei_per_wh FROM readings WHERE source = ? ORDER BY boot DESC, seq DESC"
+        try:
+            with closing(self._db.execute(query, (source,))) as rows:
+                for first, price in rows if waiting else ():
+                    while waiting and waiting[-1] >= first:
+                        prices[waiting.pop()] = price
+                    if not waiting:
+                        break
+        except sqlite3.Error as error:
+            raise unreadable(error) from error
+        return prices
 
     # --------------------------------------------------------------- slots
 
@@ -689,13 +717,13 @@ class Store:
         """How many signed batches are in no block that we know of."""
         return len(self.batches(*UNMINED))
 
-    def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
+    def _one(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         rows = self._read(query, values)
         return rows[0][0] if rows else None
 
-    def _read(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+    def _read(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
         """All rows of a query."""
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreError(f"the database cannot be read: {error}") from error
+            raise unreadable(error) from error

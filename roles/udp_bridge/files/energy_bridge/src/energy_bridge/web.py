@@ -1,26 +1,50 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The HTTP side: POST /readings as another way in, GET /metrics and GET /healthz for who looks after the bridge."""
+"""The HTTP side: POST /readings as another way in, the page and its API, /metrics and /healthz for who looks after it.
+
+Nothing but readings changes anything here, and these are signed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable, Collection
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from energy_bridge.api import Api, ApiError
+from energy_bridge.documents import page_files, respond
 from energy_bridge.health import View, notes, problems
 from energy_bridge.intake import Intake, Unanswered
 from energy_bridge.metrics import Metrics, Rejected, Way
 from energy_bridge.receiver import Allowed
+from energy_bridge.store import StoreError
 from energy_bridge.wire import MAC_BYTES, MAX_DATAGRAM_BYTES
 
-__all__ = ["MAC_HEADER", "Web"]
+__all__ = ["HEADERS", "MAC_HEADER", "Web"]
+
+log = logging.getLogger(__name__)
 
 MAC_HEADER = "X-HMAC-SHA256"
 SHUTDOWN_S = 5.0
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+READINGS = "/readings"
+# The page needs nothing but its own files, and nobody else's page needs anything of it.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
 
 _BY_STATUS = {"rejected": HTTPStatus.BAD_REQUEST, "conflict": HTTPStatus.CONFLICT}
 _BY_SILENCE = {
@@ -43,8 +67,13 @@ class Web:
         view: Callable[[], View],
         period_s: float,
         clock: Callable[[], float],
+        web_names: Collection[str] = (),
+        api: Api | None = None,
     ) -> None:
-        """View says what the bridge last saw; clock returns seconds since the epoch."""
+        """View says what the bridge last saw; clock returns seconds since the epoch.
+
+        web_names are the host names, in small letters, at which more than readings is to be had, as at all addresses.
+        """
         self._intake = intake
         self._allowed = allowed
         self._authenticated = authenticated
@@ -52,10 +81,18 @@ class Web:
         self._view = view
         self._period_s = period_s
         self._clock = clock
-        application = web.Application(client_max_size=MAX_DATAGRAM_BYTES + 1)
-        application.router.add_post("/readings", self._readings)
+        self._names = {"localhost", *web_names}
+        self._api = api
+        application = web.Application(client_max_size=MAX_DATAGRAM_BYTES + 1, middlewares=[self._guard])
+        application.on_response_prepare.append(_add_headers)
+        application.router.add_post(READINGS, self._readings)
         application.router.add_get("/metrics", self._show_metrics)
         application.router.add_get("/healthz", self._show_health)
+        if api is not None:
+            api.add_to(application.router)
+            self._files = page_files()
+            application.router.add_get("/", self._show_page)
+            application.router.add_get("/page/{name}", self._show_page)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
 
     async def start(self, host: str, port: int) -> int:
@@ -69,7 +106,49 @@ class Web:
 
     async def stop(self) -> None:
         """Finish what is being answered and close; the intake has to run until then."""
+        if self._api is not None:
+            await self._api.close()
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Answer only under names that were given, so that no other site's name leads here, and always in sentences."""
+        # Readings are signed, and their sources may know this host by any name.
+        if request.path != READINGS and not self._is_ours(request.headers.get("Host", "")):
+            return _error(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                "This bridge does not answer under that host name: use its address, or add the name to web_names.",
+            )
+        try:
+            return await handler(request)
+        except (ApiError, StoreError, web.HTTPNotFound) as error:
+            return _error(*_in_words(error))
+        except web.HTTPMethodNotAllowed as error:
+            allowed = " or ".join(sorted(error.allowed_methods))
+            response = _error(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.method} is not for this path: use {allowed}.")
+            response.headers["Allow"] = error.headers["Allow"]
+            return response
+        except web.HTTPException:
+            raise
+        except Exception:
+            log.exception("not_answered path=%s", request.path)
+            return _error(HTTPStatus.INTERNAL_SERVER_ERROR, "The bridge made a mistake; its log has more.")
+
+    def _is_ours(self, host: str) -> bool:
+        """An address cannot be somebody else's name for this host; a name can."""
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+            return name in self._names or ipaddress.ip_address(name) is not None
+        except ValueError:
+            return False
+
+    async def _show_page(self, request: web.Request) -> web.StreamResponse:
+        file = self._files.get(request.match_info.get("name", "index.html"))
+        if file is None:
+            raise web.HTTPNotFound
+        return respond(request, file)
 
     async def _readings(self, request: web.Request) -> web.Response:
         if request.remote not in self._allowed:
@@ -111,6 +190,25 @@ class Web:
         found = problems(view, now=self._clock(), period_s=self._period_s)
         status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK
         return web.json_response({"healthy": not found, "problems": found, "notes": notes(view)}, status=status)
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+
+
+def _in_words(error: ApiError | StoreError | web.HTTPNotFound) -> tuple[HTTPStatus, str]:
+    """Status and sentence."""
+    if isinstance(error, ApiError):
+        return error.status, str(error)
+    if isinstance(error, StoreError):
+        text = str(error)
+        return HTTPStatus.SERVICE_UNAVAILABLE, f"{text[:1].upper()}{text[1:]}."
+    return HTTPStatus.NOT_FOUND, "There is nothing at this path."
+
+
+def _error(status: HTTPStatus, sentence: str) -> web.Response:
+    return web.json_response({"error": sentence}, status=status)
 
 
 class _HttpAsker:
