@@ -78,7 +78,7 @@ def npm_packages() -> Path:
 
 
 def bundle(package: str) -> Path:
-    """One file of a package that contracts/package.json pins under "bundles", fetched by npm once: nothing is installed."""
+    """One file of a package that contracts/package.json pins, fetched by npm once; nothing else of it is installed."""
     pinned: dict[str, str] = json.loads((CONTRACTS / "package.json").read_text())["bundles"][package]
     path = CHECKOUT / f"build/{package.strip('@').replace('/', '-')}-{pinned['version']}.js"
     if not path.exists():
