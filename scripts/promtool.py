@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check examples/prometheus with Prometheus's own promtool: configuration, rules and their tests, the dashboard's queries.
+"""Check examples/prometheus with Prometheus's own promtool: configuration, rules, their tests, the dashboard's queries.
 
 Where there is no promtool it is taken out of Debian's package of Prometheus, into build/; the package is not installed,
 as it would start a service.
