@@ -112,7 +112,7 @@ function draw(force = false) {
   if (!overview) return;
   const room = document.documentElement.clientWidth || FALLBACK_PX; // 0 while a page is not laid out yet
   const width = Math.min(MOST_PX, room) - (room <= NARROW_PX ? 32 : 64);
-  const same = [route, data, failure?.message, overview, width];
+  const same = [route, data, failure?.message, overview, width, connection.lostSince, connection.trouble];
   if (!force && drawn && same.every((part, n) => part === drawn[n])) return;
   drawn = same;
   const view = {
@@ -126,7 +126,7 @@ function draw(force = false) {
       : [failure && connection.lostSince === null ? h("p", { class: "inline bad" }, `What follows is from ${clockTime(dataAt ?? overview.now)}: ${failure.message}`) : null, ...route.view.render(view)];
   patch(main, [wrap(nodes)]);
   const titled = route.view.title(route.parameters, overview.market);
-  document.title = `${overview.health.healthy ? "" : "(!) "}${titled} · ${NAME}`;
+  document.title = `${overview.health.healthy && connection.lostSince === null && connection.trouble === null ? "" : "(!) "}${titled} · ${NAME}`;
   if (arrived && data !== null) {
     arrived = false;
     main.querySelector("h1")?.focus({ preventScroll: true });
@@ -203,5 +203,5 @@ setInterval(() => {
   chrome(currentOverview());
 }, 1000);
 
-start(() => load(), () => chrome(currentOverview()));
+start(() => load(), () => draw());
 chrome(null);

@@ -3,6 +3,7 @@
 
 const KEPT = 5;
 const DIFFERS_S = 5;
+const STEPPED_S = 30;
 
 const browser = () => Date.now() / 1000;
 
@@ -12,7 +13,10 @@ let atLeast = null; // what a document's own time proves, however old it is
 
 /** An event that told of a change: its time is the bridge's time now. */
 export function eventAt(now) {
-  if (Number.isFinite(now)) fresh = [...fresh.slice(1 - KEPT), now - browser()];
+  if (!Number.isFinite(now)) return;
+  const found = now - browser();
+  if (fresh.length && found < Math.max(...fresh) - STEPPED_S) fresh = []; // no event is that late: a clock was set
+  fresh = [...fresh.slice(1 - KEPT), found];
 }
 
 /** The stream of events broke: what comes first on the next one may be old. */

@@ -3,7 +3,7 @@
 
 import { bridgeNow } from "./clock.js";
 import { h, s } from "./dom.js";
-import { clockTime, count, dateTime, duration, energy, kwh, shortHash, slotStart, slotTime, utc } from "./format.js";
+import { clockTime, count, dateTime, duration, energy, kwh, plural, shortHash, slotStart, slotTime, utc } from "./format.js";
 
 export const KINDS = { Load: "load", PV: "photovoltaics", CHP: "heat and power", Battery: "battery", Grid: "grid" };
 
@@ -139,7 +139,8 @@ export function stateMark(trade, confirmations) {
   const [word, meaning] = STATES[trade.state] ?? [trade.state, ""];
   const tells = [word];
   if (trade.state === "MINED" && trade.confirmations !== null) tells.push(h("span", { class: "quiet" }, ` ${Math.min(trade.confirmations, confirmations)} of ${confirmations}`));
-  const title = trade.refused_because ? `${meaning} ${trade.refused_because}` : meaning;
+  const seen = trade.confirmations === null ? "" : ` ${plural(trade.confirmations, "confirmation")}.`;
+  const title = `${meaning}${seen}${trade.refused_because ? ` ${trade.refused_because}` : ""}`;
   return h("span", { class: `state ${trade.state.toLowerCase()}`, title }, tells);
 }
 

@@ -7,6 +7,7 @@ import { dayName, energy, kwh } from "./format.js";
 const FONT = 12;
 const LABEL_WIDTH = 6.4; // of a letter, in px, about
 const MOST_NAMED = 24;
+const TARIFF_ROOM = 66; // beside the plot, for the names of the grid's prices
 
 /** About `wanted` round steps from low to high, and the digits that they need. */
 export function ticks(low, high, wanted) {
@@ -76,7 +77,7 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
   const scaleX = ticks(0, most / 1000, width < 480 ? 4 : 6);
   const labels = scaleY.values.map((value) => money.tick(value, Math.max(scaleY.digits, money.digits)));
   const left = Math.max(...labels.map((label) => label.length)) * LABEL_WIDTH + 10;
-  const [right, top, bottom] = [14, 26, 40];
+  const [right, top, bottom] = [tariffs.length ? TARIFF_ROOM : 14, 26, 40];
   const x = (wh) => left + (wh / most) * (width - left - right);
   const y = (price) => top + ((high - price) / (high - low)) * (height - top - bottom);
   const zero = y(0);
@@ -108,12 +109,12 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
     },
     scaleY.values.map((value, n) => s("g", {}, line(left, y(value), width - right, y(value), Math.abs(value) < 1e-12 ? "axis" : "rule"), text(left - 8, y(value) + 4, labels[n], { "text-anchor": "end", class: "tick" }))),
     scaleX.values.map((value) => text(x(value * 1000), height - bottom + 17, value.toFixed(scaleX.digits), { "text-anchor": "middle", class: "tick" })),
-    text(width - right, height - 6, "energy, kWh", { "text-anchor": "end", class: "tick" }),
+    text(width - right, height - 5, "energy, kWh", { "text-anchor": "end", class: "tick" }),
     text(2, 12, `price per kWh${money.isCode ? "" : `, ${money.currency}`}`, { class: "tick" }),
     supply.map(block),
     supply.length ? s("path", { class: "supply", d: path(supply) + end(supply) }) : null,
     tariffs.map((tariff) => line(left, y(tariff.price), width - right, y(tariff.price), "tariff")),
-    tariffLabels(tariffs, y, width - right),
+    tariffLabels(tariffs, y, width - right + 7),
     demand.length ? s("path", { class: "demand", d: path(demand) + end(demand) }) : null,
     supply.length <= MOST_NAMED ? named(supply.filter((offer) => Math.abs(y(money.plotted(offer.price_wei_per_wh)) - zero) > 20), false) : null,
     demand.length <= MOST_NAMED ? named(demand, true) : null,
@@ -124,8 +125,8 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
 
 function tariffLabels(tariffs, y, right) {
   const together = tariffs.length === 2 && Math.abs(y(tariffs[0].price) - y(tariffs[1].price)) < FONT + 4;
-  if (together) return [text(right, y(tariffs[0].price) - 6, tariffs[0].price === tariffs[1].price ? "grid" : "grid sells, buys", { class: "tick", "text-anchor": "end" })];
-  return tariffs.map((tariff) => text(right, y(tariff.price) - 6, tariff.name, { class: "tick", "text-anchor": "end" }));
+  if (together) return [text(right, (y(tariffs[0].price) + y(tariffs[1].price)) / 2 + 4, "grid", { class: "tick" })];
+  return tariffs.map((tariff) => text(right, y(tariff.price) + 4, tariff.name, { class: "tick" }));
 }
 
 /** What the colours of the merit order mean. */

@@ -7,9 +7,8 @@ const JUST_STARTED_S = 60;
 const STALE_S = 20;
 const STALE_PERIODS = 4;
 const PARTS = {
-  chain: "The chain was last read",
-  market: "Readings and trades were last read",
-  balances: "Balances were last read",
+  chain: ["The chain was last read", "the chain"],
+  market: ["Readings and trades were last read", "them"],
 };
 
 /**
@@ -47,7 +46,7 @@ export function troubles(overview, connection, { now, browserNow, ahead }) {
     found.push({
       key: "clock",
       level: "note",
-      before: `This device's clock is ${duration(Math.abs(ahead))} ${ahead < 0 ? "ahead of" : "behind"} the bridge's. ` +
+      before: `This device's clock is ${duration(Math.round(Math.abs(ahead)))} ${ahead < 0 ? "ahead of" : "behind"} the bridge's. ` +
         "Ages on this page are by the bridge's clock.",
     });
   }
@@ -56,12 +55,12 @@ export function troubles(overview, connection, { now, browserNow, ahead }) {
 
 function stale(overview, now) {
   const most = Math.max(STALE_S, STALE_PERIODS * overview.market.period_s);
-  return ["chain", "market"].filter((part) => overview.as_of[part] !== null && now - overview.as_of[part] > most).map((part) => ({
+  return Object.keys(PARTS).filter((part) => overview.as_of[part] !== null && now - overview.as_of[part] > most).map((part) => ({
     key: `stale ${part}`,
     level: "note",
-    before: `${PARTS[part]} at ${now - overview.as_of[part] < 86_400 / 2 ? clockTime(overview.as_of[part]) : dateTime(overview.as_of[part])}, `,
+    before: `${PARTS[part][0]} at ${now - overview.as_of[part] < 86_400 / 2 ? clockTime(overview.as_of[part]) : dateTime(overview.as_of[part])}, `,
     age: duration(now - overview.as_of[part]),
-    after: " ago; what is shown of it is as old.",
+    after: ` ago; what is shown of ${PARTS[part][1]} is from then.`,
   }));
 }
 

@@ -4,6 +4,7 @@
 import { get } from "./api.js";
 import { bridgeNow } from "./clock.js";
 import { h } from "./dom.js";
+import { connection } from "./live.js";
 import { clockTime, count, energy, plural, share, slotTime } from "./format.js";
 import {
   KINDS, actorLink, ago, blockLink, cell, figure, headline, kwhFigure, link, localWh, meter, moment, net, numberCell,
@@ -14,9 +15,13 @@ import { balancesAreOld } from "./troubles.js";
 
 export const title = () => "Overview";
 
-/** The newest slot's merit order; the rest is in the overview. */
-export async function load(_, overview) {
-  return { slot: overview.latest_slot === null ? null : await get(`slots/${overview.latest_slot}`) };
+let newest = { key: null, slot: null };
+
+/** The newest slot's merit order, asked for again when it may be another one; the rest is in the overview. */
+export async function load(_, { latest_slot: slot, started, bridge: { trades } }) {
+  const key = [slot, started, trades.made, trades.refused].join();
+  if (newest.key !== key) newest = { key, slot: slot === null ? null : await get(`slots/${slot}`) };
+  return newest;
 }
 
 export function render({ data, overview, width, wide, money, redraw }) {
@@ -49,7 +54,9 @@ export function slotPlot(slot, { id, market, money, width }) {
   });
 }
 
-function wellness({ health }) {
+function wellness({ health, now }) {
+  if (connection.lostSince !== null) return `${health.healthy ? "All was well" : "Something was wrong"} at ${clockTime(connection.lostSince)}.`;
+  if (connection.trouble !== null) return `${health.healthy ? "All was well" : "Something was wrong"} at ${clockTime(now)}.`;
   if (health.healthy && !health.problems.length) return "All is well.";
   return health.problems.length > 1 ? `${plural(health.problems.length, "thing")} are wrong.` : "Something is wrong.";
 }
@@ -74,7 +81,7 @@ function totals({ totals: total, actors: all, bridge }, money) {
   return headline([
     { name: "Traded", value: figure(total.traded_wh, energy(total.traded_wh)), more: `in ${plural(bridge.trades.settled, "settled trade")}` },
     { name: "Of that between neighbours", value: figure(local, share(local)), more: local === null ? null : [meter(local, "wide"), ` ${energy(total.local_wh)}`] },
-    { name: sum < 0n ? "Lost by trading here" : "Saved by trading here", value: savings.length ? sumFigure(money, sum < 0n ? -sum : sum) : "–", more: "against the grid's tariff alone" },
+    { name: sum < 0n ? "Lost by trading here" : "Saved by trading here", value: savings.length ? sumFigure(money, sum < 0n ? -sum : sum) : "–", more: savings.length && sum === 0n && total.local_wh ? "the grid pays what it takes: what one gains, another gives" : "against the grid's tariff alone" },
     { name: "With the grid", value: figure(total.grid_wh, energy(total.grid_wh)), more: "bought from it or sold to it" },
   ]);
 }

@@ -50,8 +50,8 @@ function one({ data: slot, overview: { market }, width, money }) {
     h("p", { class: "crumb" }, link("#/slots", "Slots"), ` / slot ${slot.slot}`),
     h("h1", { tabindex: -1 }, slotTime(slot.slot, market.slot_s, false), h("span", { class: "kind" }, slotDate(slot.slot, market.slot_s))),
     h("nav", { class: "step", "aria-label": "Slots before and after" },
-      slot.earlier === null ? h("span", {}) : link(routes.slot(slot.earlier), `← ${slotTime(slot.earlier, market.slot_s)}`),
-      slot.later === null ? h("span", {}) : link(routes.slot(slot.later), `${slotTime(slot.later, market.slot_s)} →`)),
+      slot.earlier === null ? h("span", {}) : link(routes.slot(slot.earlier), `← ${slotTime(slot.earlier, market.slot_s, false)}`),
+      slot.later === null ? h("span", {}) : link(routes.slot(slot.later), `${slotTime(slot.later, market.slot_s, false)} →`)),
     slot.refusal ? h("p", { class: "inline bad" }, slot.refusal) : null,
     facts([
       ["Closed", slot.closed_at === null ? "it is open still" : moment(slot.closed_at)],
