@@ -132,7 +132,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(path: Path) -> No
 def test_a_database_of_a_later_version_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as later:
         later.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="has schema 99, and this bridge knows 2"):
+    with pytest.raises(StoreError, match="has schema 99, and this bridge knows 3"):
         Store(path)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from energy_bridge.model import DAY_S
@@ -55,6 +55,29 @@ class Figures:
     unpriced: int = 0
     trades: int = 0
 
+    def sell(self, energy_wh: int, wei: int, *, to_grid: bool = False) -> None:
+        """Add a trade in which the actor sells."""
+        self.sold_wh += energy_wh
+        self.received_wei += wei
+        self.trades += 1
+        if to_grid:
+            self.sold_to_grid_wh += energy_wh
+
+    def buy(self, energy_wh: int, wei: int, *, from_grid: bool = False) -> None:
+        """Add a trade in which the actor buys."""
+        self.bought_wh += energy_wh
+        self.paid_wei += wei
+        self.trades += 1
+        if from_grid:
+            self.bought_from_grid_wh += energy_wh
+
+    def compare(self, energy_wh: int, price_wei_per_wh: int | None) -> None:
+        """Add what the grid would have given for energy (or, where that is negative, taken), had it been asked."""
+        if price_wei_per_wh is None:
+            self.unpriced += 1
+        else:
+            self.grid_only_wei += energy_wh * price_wei_per_wh
+
     @property
     def self_consumption(self) -> float | None:
         """Of what it sold, the share that did not go to the grid; None where it sold nothing."""
@@ -66,25 +89,15 @@ class Figures:
         return 1 - self.bought_from_grid_wh / self.bought_wh if self.bought_wh else None
 
 
+_SUMS = tuple(field.name for field in fields(Figures))
+
+
 class Totals(NamedTuple):
     """Energy of all trades, and of those with the grid and without; what passes through the fee's account is one."""
 
     traded_wh: int
     local_wh: int
     grid_wh: int
-
-
-@dataclass(slots=True)
-class _Pair:
-    """Sums of the trades from one seller to one buyer on one day."""
-
-    energy_wh: int = 0
-    paid_wei: int = 0
-    trades: int = 0
-    seller_grid_wei: int = 0
-    seller_unpriced: int = 0
-    buyer_grid_wei: int = 0
-    buyer_unpriced: int = 0
 
 
 class Ledger:
@@ -102,9 +115,8 @@ class Ledger:
         self._tariffs: dict[int, Tariff] = {}
         self._all: defaultdict[str, Figures] = defaultdict(Figures)
         self._days: defaultdict[int, defaultdict[str, Figures]] = defaultdict(lambda: defaultdict(Figures))
-        self._partners: defaultdict[tuple[int, str], defaultdict[str, Figures]]
-        self._partners = defaultdict(lambda: defaultdict(Figures))
-        self._traded_wh = self._with_grid_wh = self._passed_wh = 0
+        self._batches_of: defaultdict[int, set[int]] = defaultdict(set)  # by day
+        self._sold_wh = self._with_grid_wh = self._passed_wh = 0
         # By slot what the fee's account sold to others than the grid, and bought from them.
         self._through_wh: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
 
@@ -127,7 +139,11 @@ class Ledger:
     def take_out(self, batches: Iterable[int]) -> None:
         """Take the trades of these batches out of all sums."""
         gone = [batch for batch in batches if self._places.pop(batch, None) is not None]
-        self._sum([self._trades.pop(batch) for batch in gone], sign=-1)
+        self._sum({batch: self._trades.pop(batch) for batch in gone}, sign=-1)
+        for day, of_day in list(self._batches_of.items()):
+            of_day.difference_update(gone)
+            if not of_day:
+                del self._batches_of[day]
 
     def put_in(
         self, places: Mapping[int, Hashable], trades: Iterable[ChainTrade], tariffs: Mapping[int, Tariff]
@@ -144,64 +160,44 @@ class Ledger:
             new[batch].extend((slot, numbers[seller], numbers[buyer], energy_wh, price))
         self._places.update(places)
         self._trades.update(new)
-        self._sum(new.values(), sign=1)
+        self._sum(new, sign=1)
 
-    def _sum(self, kept: Collection[array[int]], *, sign: int) -> None:
-        pairs: defaultdict[tuple[int, int, int], _Pair] = defaultdict(_Pair)
+    def _sum(self, kept: Mapping[int, array[int]], *, sign: int) -> None:
+        days: defaultdict[int, defaultdict[int, Figures]] = defaultdict(lambda: defaultdict(Figures))
         through: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
-        grid, fee = (self._numbers.get(name, -1) if name else -1 for name in (self._grid, self._fee_account))
-        tariffs, slot_s = self._tariffs, self._slot_s
-        for columns in kept:
-            for place in range(0, len(columns), _COLUMNS):
-                slot, seller, buyer, energy_wh, price = columns[place : place + _COLUMNS]
-                pair = pairs[slot * slot_s // DAY_S, seller, buyer]
-                pair.energy_wh += energy_wh
-                pair.paid_wei += energy_wh * price
-                pair.trades += 1
-                buys, sells = tariffs[slot]
-                is_local = grid not in (seller, buyer)
-                if is_local and seller == fee:
-                    through[slot][0] += energy_wh
-                elif buys is None:
-                    pair.seller_unpriced += 1
-                else:
-                    pair.seller_grid_wei += energy_wh * buys
-                if is_local and buyer == fee:
-                    through[slot][1] += energy_wh
-                elif sells is None:
-                    pair.buyer_unpriced += 1
-                else:
-                    pair.buyer_grid_wei += energy_wh * sells
-        for (day, seller, buyer), pair in pairs.items():
-            self._add(day, self._names[seller], self._names[buyer], pair, sign)
+        grid, fee = (self._numbers.get(name or "", -1) for name in (self._grid, self._fee_account))
+        for batch, columns in kept.items():
+            for slot, seller, buyer, energy_wh, price in _rows(columns):
+                day = slot * self._slot_s // DAY_S
+                buys, sells = self._tariffs[slot]
+                of_day, wei = days[day], energy_wh * price
+                sold, bought = of_day[seller], of_day[buyer]
+                sold.sell(energy_wh, wei, to_grid=buyer == grid)
+                bought.buy(energy_wh, wei, from_grid=seller == grid)
+                passes = fee in (seller, buyer) and grid not in (seller, buyer)
+                if passes:
+                    through[slot][buyer == fee] += energy_wh
+                if not (passes and seller == fee):
+                    sold.compare(energy_wh, buys)
+                if not (passes and buyer == fee):
+                    bought.compare(-energy_wh, sells)
+                self._batches_of[day].add(batch)
+        for day, of_numbers in days.items():
+            for number, figures in of_numbers.items():
+                self._add(day, self._names[number], figures, sign)
         for slot, (sold_wh, bought_wh) in through.items():
             self._pass_through(slot, sign * sold_wh, sign * bought_wh)
 
-    def _add(self, day: int, seller: str, buyer: str, pair: _Pair, sign: int) -> None:
-        energy_wh, wei, trades = sign * pair.energy_wh, sign * pair.paid_wei, sign * pair.trades
+    def _add(self, day: int, actor: str, more: Figures, sign: int) -> None:
         of_day = self._days[day]
-        for figures in (self._all[seller], of_day[seller], self._partners[day, seller][buyer]):
-            figures.sold_wh += energy_wh
-            figures.received_wei += wei
-            figures.trades += trades
-            figures.sold_to_grid_wh += energy_wh if buyer == self._grid else 0
-            figures.grid_only_wei += sign * pair.seller_grid_wei
-            figures.unpriced += sign * pair.seller_unpriced
-        for figures in (self._all[buyer], of_day[buyer], self._partners[day, buyer][seller]):
-            figures.bought_wh += energy_wh
-            figures.paid_wei += wei
-            figures.trades += trades
-            figures.bought_from_grid_wh += energy_wh if seller == self._grid else 0
-            figures.grid_only_wei -= sign * pair.buyer_grid_wei
-            figures.unpriced += sign * pair.buyer_unpriced
-        self._traded_wh += energy_wh
-        self._with_grid_wh += energy_wh if self._grid in (seller, buyer) else 0
-        for actor, partner in ((seller, buyer), (buyer, seller)):
-            _drop_empty(self._partners[day, actor], partner)
-            _drop_empty(of_day, actor)
-            _drop_empty(self._all, actor)
-            if not self._partners[day, actor]:
-                del self._partners[day, actor]
+        for figures in (self._all[actor], of_day[actor]):
+            for name in _SUMS:
+                setattr(figures, name, getattr(figures, name) + sign * getattr(more, name))
+        self._sold_wh += sign * more.sold_wh
+        self._with_grid_wh += sign * (more.sold_to_grid_wh + more.bought_from_grid_wh)
+        for figures_of in (self._all, of_day):
+            if not figures_of[actor].trades:
+                del figures_of[actor]
         if not of_day:
             del self._days[day]
 
@@ -237,7 +233,7 @@ class Ledger:
 
     def totals(self) -> Totals:
         """The energy of all trades."""
-        traded_wh = self._traded_wh - self._passed_wh
+        traded_wh = self._sold_wh - self._passed_wh
         return Totals(traded_wh, traded_wh - self._with_grid_wh, self._with_grid_wh)
 
     def of_day(self, day: int) -> Mapping[str, Figures]:
@@ -245,8 +241,18 @@ class Ledger:
         return self._days.get(day, {})
 
     def partners(self, day: int, actor: str) -> Mapping[str, Figures]:
-        """With whom an actor trades on a day, with the actor's figures of these trades."""
-        return self._partners.get((day, actor), {})
+        """With whom an actor trades on a day, with the actor's energy and money of these trades."""
+        partners: defaultdict[str, Figures] = defaultdict(Figures)
+        number = self._numbers.get(actor)
+        for batch in self._batches_of.get(day, ()):
+            for slot, seller, buyer, energy_wh, price in _rows(self._trades[batch]):
+                if number not in (seller, buyer) or day_of(slot, self._slot_s) != day:
+                    continue
+                if number == seller:
+                    partners[self._names[buyer]].sell(energy_wh, energy_wh * price)
+                else:
+                    partners[self._names[seller]].buy(energy_wh, energy_wh * price)
+        return partners
 
 
 def day_of(slot: int, slot_s: int) -> int:
@@ -262,6 +268,6 @@ def _at(tariff: Tariff, energy_wh: int) -> tuple[int, int]:
     return (0, 1) if price is None else (energy_wh * price, 0)
 
 
-def _drop_empty(figures: dict[str, Figures], name: str) -> None:
-    if name in figures and not figures[name].trades:
-        del figures[name]
+def _rows(columns: array[int]) -> Iterator[tuple[int, ...]]:
+    """The trades that are kept, one after the other."""
+    return zip(*[iter(columns)] * _COLUMNS, strict=True)

@@ -244,7 +244,7 @@ class Lookup(Store):
             " WHERE batch IN (SELECT value FROM json_each(?)) AND reason IS NULL",
             (json.dumps(sorted(batches)),),
         )
-        return [ChainTrade(*row) for row in rows]
+        return list(map(ChainTrade._make, rows))
 
     def days(self, slot_s: int) -> list[int]:
         """The days (since the epoch) in which trades were made, the newest first."""
