@@ -50,7 +50,7 @@ def money(wei: int, digits: int = 2, *, signed: bool = False) -> str:
 
 
 def share(part: int, whole: int) -> str | None:
-    return str(part / whole) if whole else None
+    return f"{part / whole:g}" if whole else None
 
 
 @pytest.mark.parametrize("actor", KINDS)
@@ -79,7 +79,7 @@ def test_the_first_view_has_what_everybody_traded_and_owns(
 
 def _same(value: str) -> str:
     """A share to six digits, everything else as it is."""
-    return f"{float(value):.6f}" if "." in value or "e" in value else f"{value}"
+    return f"{float(value):g}" if "." in value or "e" in value else value
 
 
 def test_the_totals_are_those_of_all_trades(shown: Visit, deals: list[Deal]) -> None:

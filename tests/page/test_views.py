@@ -40,7 +40,7 @@ def route(view: str, stage: Bridge) -> str:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_is_whole_and_shuts_nobody_out(
-    view: str, size: tuple[int, int], scheme: str, running_browser: Browser, stage: Bridge, axe: Path
+    running_browser: Browser, stage: Bridge, axe: Path, *, view: str, size: tuple[int, int], scheme: str
 ) -> None:
     with visit(running_browser, url_of(stage), size=size, scheme=scheme, script=axe) as shown:
         shown.go(route(view, stage))
@@ -84,7 +84,7 @@ def test_the_keyboard_alone_leads_from_the_first_view_to_the_block_of_a_trade(
                 " && document.activeElement.innerText.startsWith(heading)",
                 heading,
             )
-        shown.page.keyboard.press("Alt+ArrowLeft")
+        shown.page.go_back()
         shown.wait_for("Trades that it settles", within="main")
         assert shown.errors == []
 
