@@ -77,26 +77,26 @@ def npm_packages() -> Path:
     return modules
 
 
-def truffle_contract() -> Path:
-    """The bundle of @truffle/contract, fetched by npm once: installed, it would bring more than 500 packages."""
-    pinned: dict[str, str] = json.loads((CONTRACTS / "package.json").read_text())["bundles"]["@truffle/contract"]
-    bundle = CHECKOUT / f"build/truffle-contract-{pinned['version']}.js"
-    if not bundle.exists():
+def bundle(package: str) -> Path:
+    """One file of a package that contracts/package.json pins, fetched by npm once; nothing else of it is installed."""
+    pinned: dict[str, str] = json.loads((CONTRACTS / "package.json").read_text())["bundles"][package]
+    path = CHECKOUT / f"build/{package.strip('@').replace('/', '-')}-{pinned['version']}.js"
+    if not path.exists():
         with tempfile.TemporaryDirectory() as directory:
-            package = f"@truffle/contract@{pinned['version']}"
-            subprocess.run([*npm(), "pack", "--silent", package], cwd=directory, check=True, stdout=subprocess.DEVNULL)
+            named = f"{package}@{pinned['version']}"
+            subprocess.run([*npm(), "pack", "--silent", named], cwd=directory, check=True, stdout=subprocess.DEVNULL)
             (archive,) = Path(directory).iterdir()
             digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
             if pinned["integrity"] != f"sha512-{digest}":
-                sys.exit(f"contracts: {package} is not what contracts/package.json pins")
+                sys.exit(f"contracts: {named} is not what contracts/package.json pins")
             with tarfile.open(archive) as packed:
-                inside = packed.extractfile("package/browser-dist/truffle-contract.min.js")
+                inside = packed.extractfile(f"package/{pinned['file']}")
                 code = inside.read() if inside else b""
-            bundle.parent.mkdir(exist_ok=True)
-            draft = bundle.with_suffix(f".{os.getpid()}")
+            path.parent.mkdir(exist_ok=True)
+            draft = path.with_suffix(f".{os.getpid()}")
             draft.write_bytes(code)
-            draft.replace(bundle)
-    return bundle
+            draft.replace(path)
+    return path
 
 
 def npm_solc() -> Path:

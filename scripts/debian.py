@@ -2,7 +2,9 @@
 """Set up what tests need of this machine where that may be done: as root, on Debian, unless CLIQUE_SETUP is 0."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from environment import stop
@@ -42,3 +44,17 @@ def install(*packages: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run("apt-get", "update", env=environment)
     run("apt-get", "install", "--yes", "--no-install-recommends", *packages, env=environment)
+
+
+def unpack(package: str, folder: Path) -> None:
+    """Put what is in a package of Debian's into a folder, whole or not at all, without installing it."""
+    print(f"setup: taking {package} from Debian's packages …", flush=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        run("apt-get", "update")
+        # apt's own user, which otherwise downloads, may not write here.
+        run("apt-get", "--option", "APT::Sandbox::User=root", "download", package, cwd=scratch)
+        (archive,) = Path(scratch).glob("*.deb")
+        run("dpkg-deb", "--extract", str(archive), f"{scratch}/files")
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(f"{scratch}/files").rename(folder)

@@ -60,6 +60,12 @@ PHASES = {
         ],
         ["python", "scripts/branches.py", "energy_bridge"],
     ],
+    # What a person sees. Chromium and promtool are installed, or asked for, before all else.
+    "page": [
+        ["python", "scripts/browser.py"],
+        ["python", "scripts/promtool.py"],
+        ["pytest", "tests/page"],
+    ],
     # Nothing acknowledged is lost and nothing is settled twice, whatever dies; and the chain goes on.
     "crashes": [
         [

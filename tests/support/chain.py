@@ -155,11 +155,14 @@ def one_sealer(
 
 @contextmanager
 def unsteady(
-    chain: Chain, answers: Callable[[int], bool] = lambda _: True, heard: Callable[[str], None] = lambda _: None
+    chain: Chain,
+    answers: Callable[[int], bool] = lambda _: True,
+    heard: Callable[[str], None] = lambda _: None,
+    tells: Callable[[str, bytes], bytes] = lambda _, told: told,
 ) -> Iterator[str]:
     """A URL that hands requests on to the chain, but hangs up on each whose number, from 1, is not to be answered.
 
-    heard is called with each request, before it is handed on.
+    heard is called with each request, before it is handed on; tells makes of a request and its answer what is told.
     """
     numbers = itertools.count(1)
 
@@ -171,8 +174,9 @@ def unsteady(
             heard(asked.decode())
             request = urllib.request.Request(chain.url, asked, {"Content-Type": "application/json"})  # noqa: S310
             with urllib.request.urlopen(request, timeout=30) as told:  # noqa: S310
-                answer = told.read()
+                answer = tells(asked.decode(), told.read())
             self.send_response(200)
+            self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)

@@ -232,7 +232,7 @@ def test_the_exported_artefact_opens_in_truffle_ethers_and_web3_unchanged(
     chain: Chain, tariff: dict[str, Any], contracts_script: dict[str, Any]
 ) -> None:
     real = run_module("contract_deploy", tariff)
-    bundle, modules = contracts_script["truffle_contract"](), contracts_script["npm_packages"]()
+    bundle, modules = contracts_script["bundle"]("@truffle/contract"), contracts_script["npm_packages"]()
     command = ["node", OPEN, bundle, modules, real["artifact_file"], chain.url]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr

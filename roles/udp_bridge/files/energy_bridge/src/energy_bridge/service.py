@@ -24,6 +24,7 @@ from energy_bridge.metrics import Metrics
 from energy_bridge.model import DAY_S, Reading
 from energy_bridge.receiver import Allowed, Receiver, open_socket
 from energy_bridge.settlement import ChainError, MismatchError, Settlement
+from energy_bridge.site import Site, serving
 from energy_bridge.store import Store, StoreError, nowhere
 from energy_bridge.watch import Watch
 from energy_bridge.web import Web
@@ -131,22 +132,25 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
         stack.push_async_callback(asyncio.to_thread, intake.stop)
         work = []
         if config.web_port is not None:
-            board = Board(config, watch, counts=metrics.counts)
-            stack.push_async_callback(asyncio.to_thread, board.close)
-            web = Web(
-                intake,
-                allowed=allowed,
-                authenticated=sources.authenticated,
-                metrics=metrics,
-                view=lambda: board.view,
-                period_s=config.period_s,
-                clock=time.time,
-                web_names=config.web_names,
-                api=Api(config, board),
+
+            def make_site() -> Site:
+                board = Board(config, watch, counts=metrics.counts)
+                web = Web(
+                    intake,
+                    allowed=allowed,
+                    authenticated=sources.authenticated,
+                    metrics=metrics,
+                    view=lambda: board.view,
+                    period_s=config.period_s,
+                    clock=time.time,
+                    web_names=config.web_names,
+                    api=Api(config, board),
+                )
+                return Site(board, web)
+
+            port = await stack.enter_async_context(
+                serving(make_site, config.web_host, config.web_port, on_failure=fail)
             )
-            stack.push_async_callback(web.stop)
-            port = await web.start(config.web_host, config.web_port)
-            work.append(asyncio.create_task(board.run()))
             log.info("serving host=%s port=%d", config.web_host, port)
         receiver.start()
         stack.push_async_callback(asyncio.to_thread, receiver.stop)
