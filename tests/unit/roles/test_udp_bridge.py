@@ -85,6 +85,9 @@ def test_actors_keep_their_order_and_their_ids_on_the_way_to_the_bridge(tmp_path
         "udp_bridge_market": {"address": "0x" + "ab" * 20, "abi": str(tmp_path / "market.json")},
         "udp_bridge_operator": {"keystore": str(tmp_path), "password_file": str(tmp_path / "password")},
         "udp_bridge_strict": "{{ 'yes' | bool }}",
+        "udp_bridge_wei_per_unit": "{{ '7' }}",
+        "udp_bridge_web_names": ["gateway.local"],
+        "udp_bridge_sealers": {"0x" + "0a" * 20: "sealer1"},
         "udp_bridge_raise_socket_buffer": False,
         "udp_bridge_service_manager": "supervisor",
         "udp_bridge_service_directory": str(tmp_path / "services"),
@@ -101,6 +104,13 @@ def test_actors_keep_their_order_and_their_ids_on_the_way_to_the_bridge(tmp_path
         ("annex", None),
     ]
     assert config["strict"] is True
+    shown = {name: config[name] for name in ("currency", "wei_per_unit", "web_names", "sealers")}
+    assert shown == {
+        "currency": "EUR",
+        "wei_per_unit": 7,
+        "web_names": ["gateway.local"],
+        "sealers": {"0x" + "0a" * 20: "sealer1"},
+    }
 
 
 def test_a_gateway_gets_the_versions_that_are_tested_here() -> None:

@@ -12,6 +12,7 @@ import pytest
 from energy_bridge.clearing import Rules
 from energy_bridge.gate import Gate, close_due_slots, settle_late_readings
 from energy_bridge.model import NWH_PER_WH, BatchState, Fate, Reading, Trade
+from energy_bridge.schema import SCHEMA
 from energy_bridge.store import Attempt, Batch, Store, StoreError
 
 RULES = Rules(grid="grid")
@@ -127,6 +128,39 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(path: Path) -> No
         assert store.form_batch(slots_per_day=96, most_trades=9, now=9.0) is not None
         (batch,) = store.batches(BatchState.BATCHED)
         assert [trade for _, trade in store.trades(batch.id)] == [Trade("pv", "grid", 30, 9, 5, imbalance=True)]
+
+
+def schema(path: Path) -> set[tuple[str, str]]:
+    """What there is in a database, by kind and name."""
+    with closing(sqlite3.connect(path)) as db:
+        return set(db.execute("SELECT type, name FROM sqlite_master"))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_database_of_an_older_version_becomes_as_a_new_one_is(path: Path, version: int) -> None:
+    with closing(sqlite3.connect(path)) as old:
+        if version == 1:
+            old.executescript(SCHEMA_1)
+        else:
+            for statement in SCHEMA:
+                old.execute(statement)
+            for name in ("trades_by_seller", "trades_by_buyer", "trades_refused"):
+                old.execute(f"DROP INDEX {name}")
+            old.execute("PRAGMA user_version = 2")
+    Store(path).close()
+    Store(path.with_name("new.sqlite")).close()
+    assert schema(path) == schema(path.with_name("new.sqlite"))
+    Store(path, read_only=True).close()
+
+
+def test_the_last_price_is_that_of_the_newest_reading_for_a_slot_up_to_it(store: Store) -> None:
+    for seq, (slot, price) in enumerate([(3, 30), (9, 90), (5, 50), (7, 70)]):
+        store.add([(Reading("grid", 1, seq, 0.0, slot, 0, price), b"%d" % seq)], 1.0)
+    store.add([(Reading("grid", 2, 0, 0.0, 4, 0, 40), b"later")], 1.0)
+    assert store.last_prices("grid", range(2, 11)) == {2: None, 3: 30} | dict.fromkeys(range(4, 11), 40)
+    assert [store.last_price("grid", slot) for slot in (2, 3, 4)] == [None, 30, 40]
+    assert store.last_prices("pv", [5]) == {5: None}
+    assert store.last_prices("grid", []) == {}
 
 
 def test_a_database_of_a_later_version_is_left_alone(path: Path) -> None:

@@ -36,8 +36,8 @@ IDLE_S = 5.0  # from look to look while nobody watches
 WATCHED_S = 15.0  # who asked a moment ago will ask again
 RENEW_S = 5.0  # so often the times of what has not changed are told again
 WHOLE_S = 5.0  # so often all batches are looked at, and not only those that may have changed
-LOOKING_SHARE = 4  # a look may take a fifth of the time
-COUNTING_SHARE = 10  # and counting everything a tenth
+LOOKING_SHARE, LONGEST_PAUSE_S = 4, 0.5  # a look may take a fifth of the time, unless that were to keep people waiting
+COUNTING_SHARE, LONGEST_UNCOUNTED_S = 10, 5.0  # and counting everything a tenth
 NEWEST_TRADES = 10
 _EPOCH = date(1970, 1, 1).toordinal()
 _UNREADABLE = "the database cannot be read: "
@@ -101,7 +101,7 @@ class _Reader:
         self._version: int | None = None  # of the database, as of the last look
         self._known: tuple[int, set[int]] | None = None  # highest batch, and those under way
         self._whole_due = self._count_due = float("-inf")
-        self._is_counted = False
+        self._is_whole = self._is_counted = False  # nothing of what changed waits for these
         self.ledger = _new_ledger(config)
         self.market = _Market()
         self.read_at: float | None = None
@@ -130,10 +130,12 @@ class _Reader:
         """The connection, with the ledger as the database is now; raises StoreError."""
         with self._reading() as lookup:
             version = lookup.version()
-            has_changed = version != self._version
-            if has_changed or not (self._is_counted or self._timer() < self._count_due):
+            if version != self._version:
+                self._is_whole = self._is_counted = False
+            is_due = version != self._version or (not self._is_whole and self._timer() >= self._whole_due)
+            if is_due or (not self._is_counted and self._timer() >= self._count_due):
                 with lookup.snapshot():
-                    self._read(lookup, has_changed=has_changed)
+                    self._read(lookup, is_due=is_due)
                 self._version = version
             self.read_at = self._clock()
             return lookup
@@ -156,9 +158,10 @@ class _Reader:
             self._version = self._known = None
             raise
 
-    def _read(self, lookup: Lookup, *, has_changed: bool) -> None:
+    def _read(self, lookup: Lookup, *, is_due: bool) -> None:
+        """Read what the overview shows, and count where it is time to: counting takes the longest."""
         market = self.market
-        if has_changed:
+        if is_due:
             self._keep_ledger(lookup)
             market = replace(
                 market,
@@ -169,12 +172,12 @@ class _Reader:
                 outbox_since=lookup.outbox_since(),
                 trades=lookup.list_trades(limit=NEWEST_TRADES),
             )
-            self._is_counted = False
         if self._timer() >= self._count_due:
             started = self._timer()
             status = lookup.status()
             market = replace(market, counted={name: status[name] for name in ("readings", "trades", "batches")})
-            self._count_due = self._timer() + COUNTING_SHARE * (self._timer() - started)
+            took_s = self._timer() - started
+            self._count_due = self._timer() + min(COUNTING_SHARE * took_s, LONGEST_UNCOUNTED_S)
             self._is_counted = True
         self.market = market
 
@@ -191,7 +194,7 @@ class _Reader:
         self.ledger.put_in({batch: places[batch] for batch in into}, trades, tariffs)
         self._known = known
         if is_whole:
-            self._whole_due = self._timer() + WHOLE_S
+            self._is_whole, self._whole_due = True, self._timer() + WHOLE_S
 
 
 class Board:
@@ -292,7 +295,7 @@ class Board:
                 self._tell_looked()
                 self._wake.clear()
                 # Who waited in vain for a busy database took nothing of anybody's time.
-                pause_s = LOOK_S if self._reader.trouble else min(IDLE_S, max(LOOK_S, LOOKING_SHARE * took_s))
+                pause_s = LOOK_S if self._reader.trouble else min(max(LOOK_S, LOOKING_SHARE * took_s), LONGEST_PAUSE_S)
                 if self._is_watched:
                     await asyncio.sleep(pause_s)
                 else:
