@@ -12,7 +12,9 @@ export class ApiError extends Error {
 
 /** The JSON at a path below api/v1/, and the response that brought it. */
 export async function ask(path, parameters = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== ""));
+  const query = new URLSearchParams(
+    Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== ""),
+  );
   const target = `api/v1/${path}${query.size ? `?${query}` : ""}`;
   let response;
   try {
@@ -24,9 +26,13 @@ export async function ask(path, parameters = {}) {
   try {
     body = await response.json();
   } catch {
-    throw new ApiError(`The bridge's answer is not to be understood (HTTP status ${response.status}).`, response.status);
+    throw new ApiError(
+      `The bridge's answer is not to be understood (HTTP status ${response.status}).`,
+      response.status,
+    );
   }
-  if (!response.ok) throw new ApiError(body?.error ?? `The bridge answered with HTTP status ${response.status}.`, response.status);
+  if (!response.ok)
+    throw new ApiError(body?.error ?? `The bridge answered with HTTP status ${response.status}.`, response.status);
   return { body, response };
 }
 

@@ -24,15 +24,30 @@ const number = (text) => Number.parseInt(text, 10);
 
 const ROUTES = [
   [/^\/?$/, overviewView, () => ({}), "overview"],
-  [/^\/actors\/([^/]+)$/, actorView, ([name], query) => ({ name: decodeURIComponent(name), day: query.get("day") ?? undefined }), "overview"],
+  [
+    /^\/actors\/([^/]+)$/,
+    actorView,
+    ([name], query) => ({ name: decodeURIComponent(name), day: query.get("day") ?? undefined }),
+    "overview",
+  ],
   [/^\/slots$/, slotView, (_, query) => ({ before: query.get("before") ?? undefined }), "slots"],
   [/^\/slots\/(\d+)$/, slotView, ([slot]) => ({ slot: number(slot) }), "slots"],
   [/^\/trades$/, tradesView, (_, query) => tradeFilter(query), "trades"],
   [/^\/transactions\/(0x[0-9a-fA-F]{64})$/, transactionView, ([hash]) => ({ hash: hash.toLowerCase() }), "trades"],
-  [/^\/blocks\/(\d+|latest)$/, blockView, ([block]) => ({ number: block === "latest" ? block : number(block) }), "chain"],
+  [
+    /^\/blocks\/(\d+|latest)$/,
+    blockView,
+    ([block]) => ({ number: block === "latest" ? block : number(block) }),
+    "chain",
+  ],
   [/^\/chain$/, chainView, () => ({}), "chain"],
 ];
-const NAVIGATION = [["overview", "#/", "Overview"], ["slots", "#/slots", "Slots"], ["trades", "#/trades", "Trades"], ["chain", "#/chain", "Chain"]];
+const NAVIGATION = [
+  ["overview", "#/", "Overview"],
+  ["slots", "#/slots", "Slots"],
+  ["trades", "#/trades", "Trades"],
+  ["chain", "#/chain", "Chain"],
+];
 
 function tradeFilter(query) {
   const filter = {};
@@ -106,7 +121,9 @@ function draw(force = false) {
   const overview = currentOverview();
   chrome(overview);
   if (!route.view) {
-    patch(main, [wrap([h("h1", { tabindex: -1 }, "There is no such view."), h("p", {}, link("#/", "To the overview"))])]);
+    patch(main, [
+      wrap([h("h1", { tabindex: -1 }, "There is no such view."), h("p", {}, link("#/", "To the overview"))]),
+    ]);
     return;
   }
   if (!overview) return;
@@ -116,15 +133,36 @@ function draw(force = false) {
   if (!force && drawn && same.every((part, n) => part === drawn[n])) return;
   drawn = same;
   const view = {
-    data, overview, parameters: route.parameters, money: moneyFor(overview.market), width, wide: room > WIDE_PX,
-    redraw: () => draw(true), reload: () => load(),
+    data,
+    overview,
+    parameters: route.parameters,
+    money: moneyFor(overview.market),
+    width,
+    wide: room > WIDE_PX,
+    redraw: () => draw(true),
+    reload: () => load(),
   };
-  const nodes = data === null && failure
-    ? [h("h1", { tabindex: -1 }, failure.status === 404 ? "It is not there." : "It cannot be shown."), h("p", { class: "lead" }, failure.message), h("p", {}, link("#/", "To the overview"))]
-    : data === null && route.view !== overviewView
-      ? [h("p", { class: "quiet" }, "Asking the bridge …")]
-      : [failure && connection.lostSince === null ? h("p", { class: "inline bad" }, `What follows is from ${clockTime(dataAt ?? overview.now)}: ${failure.message}`) : null, ...route.view.render(view)];
+  const nodes =
+    data === null && failure
+      ? [
+          h("h1", { tabindex: -1 }, failure.status === 404 ? "It is not there." : "It cannot be shown."),
+          h("p", { class: "lead" }, failure.message),
+          h("p", {}, link("#/", "To the overview")),
+        ]
+      : data === null && route.view !== overviewView
+        ? [h("p", { class: "quiet" }, "Asking the bridge …")]
+        : [
+            failure && connection.lostSince === null
+              ? h(
+                  "p",
+                  { class: "inline bad" },
+                  `What follows is from ${clockTime(dataAt ?? overview.now)}: ${failure.message}`,
+                )
+              : null,
+            ...route.view.render(view),
+          ];
   patch(main, [wrap(nodes)]);
+  tick(main, overview.chain.head_block);
   const titled = route.view.title(route.parameters, overview.market);
   document.title = `${overview.health.healthy && connection.lostSince === null && connection.trouble === null ? "" : "(!) "}${titled} · ${NAME}`;
   if (arrived && data !== null) {
@@ -135,23 +173,53 @@ function draw(force = false) {
 
 let arrived = false; // a route was chosen, and its heading is to get the focus
 
-const wrap = (nodes) => h("div", { class: "wrap view", "data-key": route.hash.split("?")[0] || "#/" }, nodes.filter(Boolean));
+const wrap = (nodes) =>
+  h("div", { class: "wrap view", "data-key": route.hash.split("?")[0] || "#/" }, nodes.filter(Boolean));
 
 function chrome(overview) {
-  patch(document.getElementById("nav"), NAVIGATION.map(([part, target, text]) => h("a", { href: target, "aria-current": part === route.part ? (target === (route.hash || "#/") ? "page" : "true") : null }, text)));
+  patch(
+    document.getElementById("nav"),
+    NAVIGATION.map(([part, target, text]) =>
+      h(
+        "a",
+        {
+          href: target,
+          "aria-current": part === route.part ? (target === (route.hash || "#/") ? "page" : "true") : null,
+        },
+        text,
+      ),
+    ),
+  );
   const lost = connection.lostSince !== null;
   const well = !lost && connection.trouble === null;
   patch(document.getElementById("link"), [
     h("span", { class: `dot ${!overview || !well ? "off" : overview.health.healthy ? "on" : "warn"}` }),
     h("span", {}, !overview ? "connecting" : !well ? "not connected" : "live"),
-    ...(overview ? [h("time", { datetime: new Date(overview.now * 1000).toISOString(), title: utc(overview.now) }, clockTime(overview.now))] : []),
+    ...(overview
+      ? [
+          h(
+            "time",
+            { datetime: new Date(overview.now * 1000).toISOString(), title: utc(overview.now) },
+            clockTime(overview.now),
+          ),
+        ]
+      : []),
   ]);
   say(troubles(overview, connection, { now: bridgeNow(), browserNow: Date.now() / 1000, ahead: difference() }));
   if (overview) {
     const { market } = overview;
     patch(document.getElementById("foot"), [
-      h("p", {}, `Times are this device's (${Intl.DateTimeFormat().resolvedOptions().timeZone}); hover for UTC. Chain ${market.chain_id}, ${market.mode === "agreement" ? "an agreement per trade" : "a market contract"}. `,
-        h("a", { href: "api/v1/overview" }, "These figures as JSON"), ", ", h("a", { href: "api/v1/openapi.json" }, "the API"), ", ", h("a", { href: "metrics" }, "metrics"), "."),
+      h(
+        "p",
+        {},
+        `Times are this device's (${Intl.DateTimeFormat().resolvedOptions().timeZone}); hover for UTC. Chain ${market.chain_id}, ${market.mode === "agreement" ? "an agreement per trade" : "a market contract"}. `,
+        h("a", { href: "api/v1/overview" }, "These figures as JSON"),
+        ", ",
+        h("a", { href: "api/v1/openapi.json" }, "the API"),
+        ", ",
+        h("a", { href: "metrics" }, "metrics"),
+        ".",
+      ),
     ]);
   }
 }
@@ -163,11 +231,18 @@ const spoken = new Map();
 function say(found) {
   const keys = new Set(found.map(({ key }) => key));
   for (const key of [...spoken.keys()]) if (!keys.has(key)) spoken.delete(key);
-  patch(document.getElementById("troubles"), found.map(({ key, level, before, age, after }) => {
-    if (!spoken.has(key)) spoken.set(key, performance.now());
-    const quiet = performance.now() - spoken.get(key) > QUIET_AFTER_MS;
-    return h("p", { class: level, "data-key": key, "aria-live": quiet ? "off" : null }, h("span", { class: "wrap" }, before, age ?? null, after ?? null));
-  }));
+  patch(
+    document.getElementById("troubles"),
+    found.map(({ key, level, before, age, after }) => {
+      if (!spoken.has(key)) spoken.set(key, performance.now());
+      const quiet = performance.now() - spoken.get(key) > QUIET_AFTER_MS;
+      return h(
+        "p",
+        { class: level, "data-key": key, "aria-live": quiet ? "off" : null },
+        h("span", { class: "wrap" }, before, age ?? null, after ?? null),
+      );
+    }),
+  );
 }
 
 window.addEventListener("hashchange", () => {
@@ -199,9 +274,12 @@ new ResizeObserver(() => {
 }).observe(document.documentElement);
 
 setInterval(() => {
-  tick(document.body);
+  tick(main, currentOverview()?.chain.head_block ?? null);
   chrome(currentOverview());
 }, 1000);
 
-start(() => load(), () => draw());
+start(
+  () => load(),
+  () => draw(),
+);
 chrome(null);

@@ -9,6 +9,26 @@ export const h = (tag, props, ...children) => fill(document.createElement(tag), 
 /** An SVG element. */
 export const s = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
 
+/** An HTML element with a data-key whose children are made only where there is none yet with the same signature. */
+export function keep(signature, tag, props, make) {
+  const element = h(tag, props);
+  element.signature = signature;
+  element.make = make;
+  return element;
+}
+
+function finish(element) {
+  if (!element.make) return;
+  element.append(...element.make().flat(Infinity));
+  element.make = null;
+}
+
+function finishAll(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return;
+  finish(node);
+  for (const element of node.querySelectorAll("[data-key]")) finish(element);
+}
+
 function fill(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -16,14 +36,17 @@ function fill(element, props, children) {
     else if (name === "value" && "value" in element && element.tagName !== "DATA") element.wanted = String(value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   if (element.wanted !== undefined) element.value = element.wanted;
   return element;
 }
 
 function listen(element, listeners) {
   element.listeners = listeners;
-  for (const type of Object.keys(listeners)) element.addEventListener(type, (event) => element.listeners[type]?.(event));
+  for (const type of Object.keys(listeners))
+    element.addEventListener(type, (event) => element.listeners[type]?.(event));
 }
 
 /** Make the children of `parent` be like `nodes`, changing as little as possible. */
@@ -36,6 +59,7 @@ export function patch(parent, nodes) {
     let old = key ? named.get(key) : at;
     if (old && (!alike(old, wanted) || (!key && old.dataset?.key))) old = null;
     if (!old) {
+      finishAll(wanted);
       parent.insertBefore(wanted, at);
       continue;
     }
@@ -50,12 +74,18 @@ export function patch(parent, nodes) {
   }
 }
 
-const alike = (old, wanted) => old.nodeType === wanted.nodeType && old.nodeName === wanted.nodeName && old.id === wanted.id;
+const alike = (old, wanted) =>
+  old.nodeType === wanted.nodeType && old.nodeName === wanted.nodeName && old.id === wanted.id;
 
 function update(old, wanted) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.nodeValue !== wanted.nodeValue) old.nodeValue = wanted.nodeValue;
     return;
+  }
+  if (wanted.make) {
+    if (old.signature === wanted.signature) return;
+    finish(wanted);
+    old.signature = wanted.signature;
   }
   for (const { name } of [...old.attributes]) {
     // What the reader has opened stays open.
@@ -67,5 +97,6 @@ function update(old, wanted) {
     else listen(old, wanted.listeners);
   } else if (old.listeners) old.listeners = {};
   patch(old, [...wanted.childNodes]);
-  if (wanted.wanted !== undefined && old.value !== wanted.wanted && document.activeElement !== old) old.value = wanted.wanted;
+  if (wanted.wanted !== undefined && old.value !== wanted.wanted && document.activeElement !== old)
+    old.value = wanted.wanted;
 }

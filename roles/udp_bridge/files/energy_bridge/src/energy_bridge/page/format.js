@@ -61,7 +61,9 @@ export class Money {
     this.currency = currency;
     this.weiPerUnit = BigInt(weiPerUnit);
     this.isCode = /^[A-Za-z]{3}$/.test(currency);
-    this.digits = this.isCode ? numberFormat({ style: "currency", currency }).resolvedOptions().maximumFractionDigits : 2;
+    this.digits = this.isCode
+      ? numberFormat({ style: "currency", currency }).resolvedOptions().maximumFractionDigits
+      : 2;
   }
 
   #text(numerator, denominator, digits, signed) {
@@ -69,7 +71,8 @@ export class Money {
     const text = decimal(numerator, denominator, places);
     const options = { minimumFractionDigits: places, maximumFractionDigits: places };
     if (signed) options.signDisplay = "exceptZero";
-    if (this.isCode) return minus(numberFormat({ ...options, style: "currency", currency: this.currency }).format(text));
+    if (this.isCode)
+      return minus(numberFormat({ ...options, style: "currency", currency: this.currency }).format(text));
     return `${minus(numberFormat(options).format(text))}\u00a0${this.currency}`;
   }
 
@@ -134,7 +137,8 @@ export function slotTime(slot, slotS, withDate = true) {
 }
 
 /** When a slot begins: "29 Nov, 14:00". */
-export const slotStart = (slot, slotS) => dateFormat({ day: "numeric", month: "short", ...MINUTE }).format(slot * slotS * 1000);
+export const slotStart = (slot, slotS) =>
+  dateFormat({ day: "numeric", month: "short", ...MINUTE }).format(slot * slotS * 1000);
 
 /** A slot's weekday, day and year, for a heading. */
 export const slotDate = (slot, slotS) =>
@@ -143,7 +147,9 @@ export const slotDate = (slot, slotS) =>
 /** "2026-11-29" → "Sun 29 Nov 2026"; the day is UTC's. */
 export function dayName(day, short = false) {
   const options = short ? { day: "numeric", month: "short" } : { weekday: "short", ...DATE };
-  return dateFormat({ ...options, timeZone: "UTC" }).format(Date.parse(`${day}T00:00:00Z`)).replace(",", "");
+  return dateFormat({ ...options, timeZone: "UTC" })
+    .format(Date.parse(`${day}T00:00:00Z`))
+    .replace(",", "");
 }
 
 /** 75 → "1 min 15 s"; the two largest units. */
@@ -151,7 +157,8 @@ export function duration(seconds) {
   if (!known(seconds)) return NONE;
   const whole = Math.max(0, Math.floor(seconds));
   if (whole < 60) return `${whole}\u00a0s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)}\u00a0min${whole % 60 && whole < 600 ? ` ${whole % 60}\u00a0s` : ""}`;
+  if (whole < 3600)
+    return `${Math.floor(whole / 60)}\u00a0min${whole % 60 && whole < 600 ? ` ${whole % 60}\u00a0s` : ""}`;
   if (whole < 86400) return `${Math.floor(whole / 3600)}\u00a0h ${Math.floor((whole % 3600) / 60)}\u00a0min`;
   return `${Math.floor(whole / 86400)}\u00a0d ${Math.floor((whole % 86400) / 3600)}\u00a0h`;
 }

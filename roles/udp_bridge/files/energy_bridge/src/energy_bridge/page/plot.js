@@ -23,12 +23,20 @@ export function ticks(low, high, wanted) {
 
 const round = (value) => Math.round(value * 100) / 100;
 const text = (x, y, content, props = {}) => s("text", { x: round(x), y: round(y), ...props }, content);
-const line = (x1, y1, x2, y2, name) => s("line", { x1: round(x1), y1: round(y1), x2: round(x2), y2: round(y2), class: name });
+const line = (x1, y1, x2, y2, name) =>
+  s("line", { x1: round(x1), y1: round(y1), x2: round(x2), y2: round(y2), class: name });
 
 function frame({ id, title, description, width, height, name }, ...children) {
   return s(
     "svg",
-    { class: `plot ${name}`, viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-labelledby": `${id}-title ${id}-desc` },
+    {
+      class: `plot ${name}`,
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      role: "img",
+      "aria-labelledby": `${id}-title ${id}-desc`,
+    },
     s("title", { id: `${id}-title` }, title),
     s("desc", { id: `${id}-desc` }, description),
     ...children,
@@ -59,8 +67,10 @@ export function merit(offers) {
 }
 
 const said = (offers, money) =>
-  offers.slice(0, MOST_NAMED).map((offer) => `${offer.actor} ${energy(Math.abs(offer.energy_wh))} at ${money.price(offer.price_wei_per_wh)}`).join("; ") +
-  (offers.length > MOST_NAMED ? `; and ${offers.length - MOST_NAMED} more` : "");
+  offers
+    .slice(0, MOST_NAMED)
+    .map((offer) => `${offer.actor} ${energy(Math.abs(offer.energy_wh))} at ${money.price(offer.price_wei_per_wh)}`)
+    .join("; ") + (offers.length > MOST_NAMED ? `; and ${offers.length - MOST_NAMED} more` : "");
 
 /** The merit order of a slot. clearedWh: what was traded between actors; price: its average in wei per Wh, or null. */
 export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, height = 300, title }) {
@@ -68,8 +78,14 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
   const tariffs = [
     ["grid sells", slot.grid_sells_wei_per_wh],
     ["grid buys", slot.grid_buys_wei_per_wh],
-  ].filter(([, price]) => price !== null).map(([name, price]) => ({ name, price: money.plotted(price) }));
-  const prices = [...[...supply, ...demand].map((offer) => money.plotted(offer.price_wei_per_wh)), ...tariffs.map((tariff) => tariff.price), 0];
+  ]
+    .filter(([, price]) => price !== null)
+    .map(([name, price]) => ({ name, price: money.plotted(price) }));
+  const prices = [
+    ...[...supply, ...demand].map((offer) => money.plotted(offer.price_wei_per_wh)),
+    ...tariffs.map((tariff) => tariff.price),
+    0,
+  ];
   const most = Math.max(supply.at(-1)?.to ?? 0, demand.at(-1)?.to ?? 0, 1);
   const scaleY = ticks(Math.min(...prices), Math.max(...prices) * 1.08 || 1, 4);
   const low = Math.min(0, Math.floor(Math.min(...prices) / scaleY.step + 1e-9) * scaleY.step);
@@ -86,29 +102,70 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
   const block = (offer) => {
     const at = y(money.plotted(offer.price_wei_per_wh));
     const [x1, x2] = [x(offer.from), x(offer.to)];
-    return s("rect", {
-      class: `block ${offer.kind.toLowerCase()}`, x: round(x1 + gap(supply) / 2), width: round(Math.max(0.5, x2 - x1 - gap(supply))),
-      y: round(Math.min(at, zero)), height: round(Math.max(1.5, Math.abs(zero - at))),
-    }, s("title", {}, `${offer.actor}: ${energy(offer.energy_wh)} at ${money.price(offer.price_wei_per_wh)}`));
+    return s(
+      "rect",
+      {
+        class: `block ${offer.kind.toLowerCase()}`,
+        x: round(x1 + gap(supply) / 2),
+        width: round(Math.max(0.5, x2 - x1 - gap(supply))),
+        y: round(Math.min(at, zero)),
+        height: round(Math.max(1.5, Math.abs(zero - at))),
+      },
+      s("title", {}, `${offer.actor}: ${energy(offer.energy_wh)} at ${money.price(offer.price_wei_per_wh)}`),
+    );
   };
-  const path = (offers) => offers.map((offer, n) => `${n ? "L" : "M"}${round(x(offer.from))} ${round(y(money.plotted(offer.price_wei_per_wh)))}H${round(x(offer.to))}`).join("");
+  const path = (offers) =>
+    offers
+      .map(
+        (offer, n) =>
+          `${n ? "L" : "M"}${round(x(offer.from))} ${round(y(money.plotted(offer.price_wei_per_wh)))}H${round(x(offer.to))}`,
+      )
+      .join("");
   const end = (offers) => (offers.length ? `V${round(zero)}` : "");
-  const named = (offers, above) => offers.filter((offer) => x(offer.to) - x(offer.from) > offer.actor.length * LABEL_WIDTH + 8)
-    .map((offer) => text((x(offer.from) + x(offer.to)) / 2, y(money.plotted(offer.price_wei_per_wh)) + (above ? -6 : money.plotted(offer.price_wei_per_wh) < 0 ? -6 : 15), offer.actor, { class: above ? "name demand-name" : "name", "text-anchor": "middle" }));
+  const named = (offers, above) =>
+    offers
+      .filter((offer) => x(offer.to) - x(offer.from) > offer.actor.length * LABEL_WIDTH + 8)
+      .map((offer) =>
+        text(
+          (x(offer.from) + x(offer.to)) / 2,
+          y(money.plotted(offer.price_wei_per_wh)) + (above ? -6 : money.plotted(offer.price_wei_per_wh) < 0 ? -6 : 15),
+          offer.actor,
+          { class: above ? "name demand-name" : "name", "text-anchor": "middle" },
+        ),
+      );
 
-  const clearedText = clearedWh ? `${energy(clearedWh)} traded locally${averagePrice ? `, on average at ${averagePrice}` : ""}` : "nothing traded locally";
+  const clearedText = clearedWh
+    ? `${energy(clearedWh)} traded locally${averagePrice ? `, on average at ${averagePrice}` : ""}`
+    : "nothing traded locally";
   const cleared = x(clearedWh);
   const tag = clearedWh ? `${kwh(clearedWh)} kWh traded locally` : null;
   const tagRoom = tag ? tag.length * LABEL_WIDTH + 6 : 0;
   const tagLeft = cleared + tagRoom > width - right;
   return frame(
     {
-      id, title, width, height, name: "merit",
-      description: `${supply.length ? `Supply by rising price: ${said(supply, money)}.` : "Nobody offered energy."} ` +
+      id,
+      title,
+      width,
+      height,
+      name: "merit",
+      description:
+        `${supply.length ? `Supply by rising price: ${said(supply, money)}.` : "Nobody offered energy."} ` +
         `${demand.length ? `Demand by falling limit: ${said(demand, money)}.` : "Nobody needed energy."} ${clearedText[0].toUpperCase()}${clearedText.slice(1)}.`,
     },
-    scaleY.values.map((value, n) => s("g", {}, line(left, y(value), width - right, y(value), Math.abs(value) < 1e-12 ? "axis" : "rule"), text(left - 8, y(value) + 4, labels[n], { "text-anchor": "end", class: "tick" }))),
-    scaleX.values.map((value) => text(x(value * 1000), height - bottom + 17, value.toFixed(scaleX.digits), { "text-anchor": "middle", class: "tick" })),
+    scaleY.values.map((value, n) =>
+      s(
+        "g",
+        {},
+        line(left, y(value), width - right, y(value), Math.abs(value) < 1e-12 ? "axis" : "rule"),
+        text(left - 8, y(value) + 4, labels[n], { "text-anchor": "end", class: "tick" }),
+      ),
+    ),
+    scaleX.values.map((value) =>
+      text(x(value * 1000), height - bottom + 17, value.toFixed(scaleX.digits), {
+        "text-anchor": "middle",
+        class: "tick",
+      }),
+    ),
     text(width - right, height - 5, "energy, kWh", { "text-anchor": "end", class: "tick" }),
     text(2, 12, `price per kWh${money.isCode ? "" : `, ${money.currency}`}`, { class: "tick" }),
     supply.map(block),
@@ -116,10 +173,17 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
     tariffs.map((tariff) => line(left, y(tariff.price), width - right, y(tariff.price), "tariff")),
     tariffLabels(tariffs, y, width - right + 7),
     demand.length ? s("path", { class: "demand", d: path(demand) + end(demand) }) : null,
-    supply.length <= MOST_NAMED ? named(supply.filter((offer) => Math.abs(y(money.plotted(offer.price_wei_per_wh)) - zero) > 20), false) : null,
+    supply.length <= MOST_NAMED
+      ? named(
+          supply.filter((offer) => Math.abs(y(money.plotted(offer.price_wei_per_wh)) - zero) > 20),
+          false,
+        )
+      : null,
     demand.length <= MOST_NAMED ? named(demand, true) : null,
     clearedWh ? line(cleared, top - 6, cleared, height - bottom, "cleared") : null,
-    tag ? text(cleared + (tagLeft ? -6 : 6), top - 8, tag, { class: "tag", "text-anchor": tagLeft ? "end" : "start" }) : null,
+    tag
+      ? text(cleared + (tagLeft ? -6 : 6), top - 8, tag, { class: "tag", "text-anchor": tagLeft ? "end" : "start" })
+      : null,
   );
 }
 
@@ -134,12 +198,18 @@ export const meritLegend = (offers) =>
   h(
     "ul",
     { class: "legend", "aria-hidden": "true" },
-    [...new Set(offers.filter((offer) => offer.energy_wh > 0).map((offer) => offer.kind))].map((kind) => h("li", {}, swatch(`block ${kind.toLowerCase()}`), `${kind} offers`)),
+    [...new Set(offers.filter((offer) => offer.energy_wh > 0).map((offer) => offer.kind))].map((kind) =>
+      h("li", {}, swatch(`block ${kind.toLowerCase()}`), `${kind} offers`),
+    ),
     offers.some((offer) => offer.energy_wh < 0) ? h("li", {}, swatch("demand", true), "demand") : null,
   );
 
 const swatch = (name, isLine = false) =>
-  s("svg", { viewBox: "0 0 14 10", width: 14, height: 10, class: "plot" }, isLine ? s("path", { class: name, d: "M0 5H14" }) : s("rect", { class: name, width: 14, height: 10, rx: 2 }));
+  s(
+    "svg",
+    { viewBox: "0 0 14 10", width: 14, height: 10, class: "plot" },
+    isLine ? s("path", { class: name, d: "M0 5H14" }) : s("rect", { class: name, width: 14, height: 10, rx: 2 }),
+  );
 
 /** Bars per day, oldest left: sold up, bought down. days: newest first; chosen: the day that is marked. */
 export function dayBars({ id, days, chosen, width, height = 190, title }) {
@@ -156,20 +226,51 @@ export function dayBars({ id, days, chosen, width, height = 190, title }) {
   const slotWidth = Math.min(64, (width - left - right) / shown.length);
   const bar = Math.max(2, slotWidth * 0.62);
   const every = Math.ceil(52 / slotWidth);
-  const barOf = (value, n, name) => value && s("rect", {
-    class: name, x: round(left + n * slotWidth + (slotWidth - bar) / 2), width: round(bar), rx: 1.5,
-    y: round(Math.min(y(value), y(0))), height: round(Math.max(1, Math.abs(y(value) - y(0)))),
-  });
+  const barOf = (value, n, name) =>
+    value &&
+    s("rect", {
+      class: name,
+      x: round(left + n * slotWidth + (slotWidth - bar) / 2),
+      width: round(bar),
+      rx: 1.5,
+      y: round(Math.min(y(value), y(0))),
+      height: round(Math.max(1, Math.abs(y(value) - y(0)))),
+    });
   return frame(
     {
-      id, title, width, height, name: "days",
-      description: days.map((day) => `${dayName(day.day)}: sold ${energy(day.sold_wh)}, bought ${energy(day.bought_wh)}`).join("; ") || "No trades yet.",
+      id,
+      title,
+      width,
+      height,
+      name: "days",
+      description:
+        days
+          .map((day) => `${dayName(day.day)}: sold ${energy(day.sold_wh)}, bought ${energy(day.bought_wh)}`)
+          .join("; ") || "No trades yet.",
     },
-    scale.values.map((value, n) => s("g", {}, line(left, y(value), width - right, y(value), Math.abs(value) < 1e-12 ? "axis" : "rule"), text(left - 8, y(value) + 4, labels[n], { "text-anchor": "end", class: "tick" }))),
+    scale.values.map((value, n) =>
+      s(
+        "g",
+        {},
+        line(left, y(value), width - right, y(value), Math.abs(value) < 1e-12 ? "axis" : "rule"),
+        text(left - 8, y(value) + 4, labels[n], { "text-anchor": "end", class: "tick" }),
+      ),
+    ),
     text(2, 12, "kWh: sold above, bought below", { class: "tick" }),
-    shown.map((day, n) => s("g", { class: day.day === chosen ? "chosen" : "other" },
-      s("title", {}, `${dayName(day.day)}: sold ${energy(day.sold_wh)}, bought ${energy(day.bought_wh)}`),
-      barOf(day.sold_wh / 1000, n, "sold"), barOf(-day.bought_wh / 1000, n, "bought"),
-      (shown.length - 1 - n) % every === 0 ? text(left + (n + 0.5) * slotWidth, height - 6, dayName(day.day, true), { class: "tick", "text-anchor": "middle" }) : null)),
+    shown.map((day, n) =>
+      s(
+        "g",
+        { class: day.day === chosen ? "chosen" : "other" },
+        s("title", {}, `${dayName(day.day)}: sold ${energy(day.sold_wh)}, bought ${energy(day.bought_wh)}`),
+        barOf(day.sold_wh / 1000, n, "sold"),
+        barOf(-day.bought_wh / 1000, n, "bought"),
+        (shown.length - 1 - n) % every === 0
+          ? text(left + (n + 0.5) * slotWidth, height - 6, dayName(day.day, true), {
+              class: "tick",
+              "text-anchor": "middle",
+            })
+          : null,
+      ),
+    ),
   );
 }

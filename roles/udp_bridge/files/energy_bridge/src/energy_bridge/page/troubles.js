@@ -30,23 +30,27 @@ export function troubles(overview, connection, { now, browserNow, ahead }) {
   }
   if (connection.trouble !== null) found.push({ key: "trouble", level: "bad", before: connection.trouble });
   if (overview) {
-    for (const text of overview.health.problems) found.push({ key: text.replace(/[\d.,]+/g, "#"), level: "bad", before: text });
+    for (const text of overview.health.problems)
+      found.push({ key: text.replace(/[\d.,]+/g, "#"), level: "bad", before: text });
     if (connection.restartedAt !== null || now - overview.started < JUST_STARTED_S) {
       found.push({
         key: `started ${overview.started}`,
         level: "note",
-        before: `The bridge ${connection.restartedAt === null ? "was started" : "was restarted"} at ${clockTime(overview.started)}; ` +
+        before:
+          `The bridge ${connection.restartedAt === null ? "was started" : "was restarted"} at ${clockTime(overview.started)}; ` +
           "what it counts (received, rejected, lost) began anew then. What was stored is still there.",
       });
     }
     if (connection.lostSince === null) found.push(...stale(overview, now));
-    for (const text of overview.health.notes) found.push({ key: text.replace(/[\d.,]+/g, "#"), level: "note", before: text });
+    for (const text of overview.health.notes)
+      found.push({ key: text.replace(/[\d.,]+/g, "#"), level: "note", before: text });
   }
   if (ahead) {
     found.push({
       key: "clock",
       level: "note",
-      before: `This device's clock is ${duration(Math.round(Math.abs(ahead)))} ${ahead < 0 ? "ahead of" : "behind"} the bridge's. ` +
+      before:
+        `This device's clock is ${duration(Math.round(Math.abs(ahead)))} ${ahead < 0 ? "ahead of" : "behind"} the bridge's. ` +
         "Ages on this page are by the bridge's clock.",
     });
   }
@@ -55,15 +59,18 @@ export function troubles(overview, connection, { now, browserNow, ahead }) {
 
 function stale(overview, now) {
   const most = Math.max(STALE_S, STALE_PERIODS * overview.market.period_s);
-  return Object.keys(PARTS).filter((part) => overview.as_of[part] !== null && now - overview.as_of[part] > most).map((part) => ({
-    key: `stale ${part}`,
-    level: "note",
-    before: `${PARTS[part][0]} at ${now - overview.as_of[part] < 86_400 / 2 ? clockTime(overview.as_of[part]) : dateTime(overview.as_of[part])}, `,
-    age: duration(now - overview.as_of[part]),
-    after: ` ago; what is shown of ${PARTS[part][1]} is from then.`,
-  }));
+  return Object.keys(PARTS)
+    .filter((part) => overview.as_of[part] !== null && now - overview.as_of[part] > most)
+    .map((part) => ({
+      key: `stale ${part}`,
+      level: "note",
+      before: `${PARTS[part][0]} at ${now - overview.as_of[part] < 86_400 / 2 ? clockTime(overview.as_of[part]) : dateTime(overview.as_of[part])}, `,
+      age: duration(now - overview.as_of[part]),
+      after: ` ago; what is shown of ${PARTS[part][1]} is from then.`,
+    }));
 }
 
 /** Whether balances are older than they should be. */
 export const balancesAreOld = (overview, now) =>
-  overview.as_of.balances !== null && now - overview.as_of.balances > Math.max(STALE_S, STALE_PERIODS * overview.market.period_s);
+  overview.as_of.balances !== null &&
+  now - overview.as_of.balances > Math.max(STALE_S, STALE_PERIODS * overview.market.period_s);
