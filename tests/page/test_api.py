@@ -25,7 +25,7 @@ SCHEMA = schemathesis.openapi.from_dict(document()).exclude(operation_id=ENDLESS
 
 @SCHEMA.parametrize()
 @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_whatever_is_asked_the_answer_is_as_described(case: Case, stage: Bridge) -> None:
+def test_whatever_is_asked_the_answer_is_as_described(case: Case[Any], stage: Bridge) -> None:
     case.call_and_validate(base_url=f"{url_of(stage)}/api/v1")
 
 
@@ -94,7 +94,7 @@ def test_lists_are_whole_when_they_are_paged_through(stage: Bridge) -> None:
 def test_an_event_comes_at_once_and_with_each_new_version(stage: Bridge) -> None:
     told = asked(stage, "/api/v1/events")
     assert told.headers["Content-Type"] == "text/event-stream"
-    versions = []
+    versions: list[int] = []
     while len(versions) < 3:
         line = told.readline().decode()
         if line.startswith("data: "):

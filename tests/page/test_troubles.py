@@ -18,7 +18,7 @@ from support.browser import PHONE, Visit, visit
 from support.chain import CHECKOUT, Chain, one_sealer, unsteady
 from support.network import wait_until
 from support.senders import Senders
-from support.stage import answers, ask, first_slots, make_stage, on_stage, play, url_of
+from support.stage import answers, first_slots, make_stage, on_stage, play, url_of
 
 PICTURES = CHECKOUT / "build/page"
 TROUBLES = "#troubles"
@@ -85,34 +85,6 @@ def test_geth_of_the_gateway_is_down(shown: Visit, own_chain: Chain) -> None:
     shown.wait_for("All is well.", within="main")
 
 
-def test_the_database_is_busy(shown: Visit, bridge: Bridge) -> None:
-    before = figures_of(shown)
-    with locked(bridge.database):
-        shown.wait_for("The database cannot be read", "figures are", within=TROUBLES)
-        assert figures_of(shown) == before, "what was known is shown still"
-        shown.picture(PICTURES / "trouble-database.png")
-    shown.wait_until_gone("The database cannot be read")
-    shown.wait_for("All is well.", within="main")
-
-
-def test_readings_cannot_be_stored(shown: Visit, bridge: Bridge) -> None:
-    senders = Senders(bridge.address, bridge.keys)
-    try:
-        with locked(bridge.database):
-            sent = senders.send("load", slot=first_slots()[1], energy_wh=-1, price_wei_per_wh=1)
-            senders.run(
-                "the bridge says that it cannot store it",
-                lambda: any("cannot be stored" in text for text in ask(bridge, "overview")["health"]["problems"]),
-                60,
-            )
-            shown.wait_for("Readings cannot be stored and nobody is acknowledged", within=TROUBLES)
-            assert not sent.acknowledged
-        senders.run("it is stored at last", lambda: sent.acknowledged, 60)
-    finally:
-        senders.close()
-    shown.wait_until_gone("Readings cannot be stored")
-
-
 def test_the_bridge_is_down_and_then_restarted(shown: Visit, bridge: Bridge) -> None:
     before = figures_of(shown)
     bridge.end(signal.SIGKILL)
@@ -130,6 +102,25 @@ def test_the_bridge_is_down_and_then_restarted(shown: Visit, bridge: Bridge) -> 
     shown.wait_for("live", within="header")
     assert figures_of(shown) == before
     shown.picture(PICTURES / "trouble-restart.png")
+
+
+def test_the_database_is_busy_and_nothing_can_be_read_or_stored(shown: Visit, bridge: Bridge) -> None:
+    before = figures_of(shown)
+    senders = Senders(bridge.address, bridge.keys)
+    try:
+        with locked(bridge.database):
+            sent = senders.send("load", slot=first_slots()[1], energy_wh=-1, price_wei_per_wh=1)
+            shown.wait_for("The database cannot be read", "figures are", within=TROUBLES)
+            shown.wait_for("Readings cannot be stored and nobody is acknowledged", within=TROUBLES)
+            assert figures_of(shown) == before, "what was known is shown still"
+            assert not sent.acknowledged
+            shown.picture(PICTURES / "trouble-database.png")
+        senders.run("it is stored at last", lambda: sent.acknowledged, 60)
+    finally:
+        senders.close()
+    shown.wait_until_gone("The database cannot be read")
+    shown.wait_until_gone("Readings cannot be stored")
+    shown.wait_for("All is well.", within="main")
 
 
 def test_clocks_that_differ_and_a_chain_that_halts(

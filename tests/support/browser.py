@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from support.network import wait_until
 
@@ -66,6 +66,11 @@ class Visit:
     url: str
     errors: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
+
+    def hear(self, said: ConsoleMessage) -> None:
+        """Keep what the console has to complain of."""
+        if said.type in {"error", "warning"}:
+            self.errors.append(said.text)
 
     def go(self, route: str) -> None:
         """Show a view, and wait until it is there."""
@@ -151,7 +156,7 @@ def visit(
     )
     try:
         made = Visit(context.new_page(), url)
-        made.page.on("console", lambda said: said.type in {"error", "warning"} and made.errors.append(said.text))
+        made.page.on("console", made.hear)
         made.page.on("pageerror", lambda error: made.errors.append(str(error)))
         made.page.on("request", lambda asked: made.hosts.add(urlsplit(asked.url).netloc))
         yield made

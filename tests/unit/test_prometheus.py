@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples/prometheus"
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
 # Prometheus makes these itself.
 PROMETHEUS_OWN = {"up"}
-LABELS = {"way": set(Way), "reason": set(Rejected), "state": set(BatchState)}
+LABELS: dict[str, set[str]] = {"way": set(Way), "reason": set(Rejected), "state": set(BatchState)}
 
 
 def shown() -> set[str]:

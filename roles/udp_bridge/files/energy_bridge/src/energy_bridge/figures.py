@@ -294,7 +294,8 @@ class Board:
                 took_s = self._timer() - started
                 self._tell_looked()
                 self._wake.clear()
-                pause_s = min(max(LOOK_S, LOOKING_SHARE * took_s), LONGEST_PAUSE_S)
+                # Who waited in vain for a busy database took nothing of anybody's time.
+                pause_s = LOOK_S if self._reader.trouble else min(max(LOOK_S, LOOKING_SHARE * took_s), LONGEST_PAUSE_S)
                 if self._is_watched:
                     await asyncio.sleep(pause_s)
                 else:

@@ -35,7 +35,7 @@ async def serving(
 
     make is called in the thread, and so is on_failure, should the thread end before it is asked to.
     """
-    listening: Future[tuple[int, Callable[[], None]]] = Future()
+    listening: Future[tuple[int, Callable[[], object]]] = Future()
 
     async def serve() -> None:
         site, ended = make(), asyncio.Event()
