@@ -76,5 +76,6 @@ async def serving(
     try:
         yield taken
     finally:
-        end()
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended by itself
+            end()
         await asyncio.to_thread(thread.join)
