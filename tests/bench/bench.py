@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
 from support.network import CHECKOUT, Network
 
-from bench import agreeing, building, gas, intake, networks, settling
+from bench import agreeing, building, gas, intake, networks, paging, settling
 from bench.progress import timed
 from bench.rows import KINDS, Row, from_json, markdown, select, table
 
@@ -33,10 +33,11 @@ MEASUREMENTS: tuple[tuple[tuple[str, ...], Callable[[Path, frozenset[str]], Iter
     (("geth_build_s",), building.geth_build),
     (("gas_per_trade/", "trades_per_s/"), gas.per_trade),
     (("intake_datagrams_per_s/", "bridge_rss_mib"), intake.intake),
+    (("page_",), paging.page),
     (("settled_", "final_latency_"), settling.settled),
 )
 # What is measured without geth, or builds it.
-NEED_NO_PROGRAMS = ("geth_build", "intake_", "bridge_rss")
+NEED_NO_PROGRAMS = ("geth_build", "intake_", "bridge_rss", "page_")
 
 
 def measure(names: frozenset[str]) -> tuple[list[Row], str | None]:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from energy_bridge.model import Reading
 from energy_bridge.wire import Source, decode_answer, encode_binary, encode_reading
@@ -183,8 +184,11 @@ def take(server: Server, count: int) -> None:
 
 
 @contextlib.contextmanager
-def bridge(folder: Path, name: str) -> Iterator[Server]:
-    """Ours, with clearing, metrics and the web server; its node is away, so nothing is settled."""
+def bridge(folder: Path, name: str, **settings: Any) -> Iterator[Server]:
+    """Ours, with clearing, metrics and the web server; its node is away, so nothing is settled.
+
+    Settings are of its configuration, in place of what stands here.
+    """
     port, web_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
     keystore = folder / f"{name}-keystore"
     keystore.mkdir()
@@ -229,6 +233,7 @@ def bridge(folder: Path, name: str) -> Iterator[Server]:
                 "wei_per_unit": 10**15,
                 "web_names": [],
                 "sealers": {},
+                **settings,
             }
         )
     )

@@ -23,17 +23,18 @@ class Kind:
 
     @property
     def is_judged_by_value(self) -> bool:
-        return self.peer is None or self.unit in {GAS, RATE, INTAKE}
+        return self.peer is None or self.unit in {GAS, RATE, INTAKE, MILLISECONDS}
 
     @property
     def more_is_better(self) -> bool:
         return self.unit in {RATE, INTAKE}
 
 
-SECONDS, MIB, MODULES, PERIODS = "s", "MiB", "modules", "periods"
+SECONDS, MILLISECONDS, MIB, MODULES, PERIODS = "s", "ms", "MiB", "modules", "periods"
 GAS, GWEI, RATE, INTAKE = "gas", "gwei", "trades/s", "datagrams/s"
 # What a trade is without batches, by how the names of the rows beside it end.
 INSTEAD = {"": "a transaction each", "/contract_per_trade": "a contract each"}
+PLAIN_PAGE = "SQL on each request"
 KINDS = {
     "sealing_s": Kind("network from nothing until all four seal", SECONDS, peer="plain shell script"),
     "bring_up_s": Kind("network, market and bridge from nothing", SECONDS, 60),
@@ -55,6 +56,9 @@ KINDS = {
         f"intake_datagrams_per_s/{form}": Kind(f"readings taken on one core: {form}", INTAKE, 20_000, "plain asyncio")
         for form in ("json", "binary")
     },
+    "page_first_view_ms": Kind("first view in Chromium: 200 actors, 100,000 trades", MILLISECONDS, 1_000, PLAIN_PAGE),
+    "page_clients/update_ms": Kind("50 browsers: from a commit to its figures, 95 %", MILLISECONDS, 1_000, PLAIN_PAGE),
+    "page_clients/rss_mib": Kind("memory: bridge, with 50 browsers", MIB, 150),
     "agreements_per_s": Kind("agreements made by the bridge, of five actors", RATE),
     "rss_mib/supervisord": Kind("memory: supervisord of a host", MIB),
     **{
@@ -161,7 +165,7 @@ def _cells(row: Row) -> tuple[str, str, str, str, str, str]:
 
 
 def _quantity(value: float, unit: str) -> str:
-    digits = 0 if unit in {MODULES, GAS, INTAKE} else 3 if unit == GWEI else 1
+    digits = 0 if unit in {MODULES, GAS, INTAKE, MILLISECONDS} else 3 if unit == GWEI else 1
     return f"{value:,.{digits}f} {unit}"
 
 
