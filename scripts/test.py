@@ -64,7 +64,7 @@ PHASES = {
     "page": [
         ["python", "scripts/browser.py"],
         ["python", "scripts/promtool.py"],
-        ["pytest", "tests/page"],
+        ["pytest", "-n", "2", "--dist", "loadfile", "tests/page"],
     ],
     # Nothing acknowledged is lost and nothing is settled twice, whatever dies; and the chain goes on.
     "crashes": [
