@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 import schemathesis
 from energy_bridge.openapi import document
-from hypothesis import HealthCheck, settings
-from schemathesis import Case
+from hypothesis import HealthCheck, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.core.result import Ok
 from support.bridge import Bridge
 from support.stage import ask, first_slots, url_of
 
@@ -21,12 +23,32 @@ ENDLESS = "events"
 
 
 SCHEMA = schemathesis.openapi.from_dict(document()).exclude(operation_id=ENDLESS)
+# schemathesis's own parametrize calls all of them alike, and pytest-xdist takes what is called alike for one test.
+OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations() if isinstance(found, Ok)}
+# What takes no parameter cannot be asked wrongly.
+ASKED = [
+    pytest.param(label, mode, id=f"{label} {mode.value}")
+    for label in OPERATIONS
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    if mode is GenerationMode.POSITIVE or document()["paths"][label.removeprefix("GET ")]["get"]["parameters"]
+]
 
 
-@SCHEMA.parametrize()
-@settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_whatever_is_asked_the_answer_is_as_described(case: Case[Any], stage: Bridge) -> None:
-    case.call_and_validate(base_url=f"{url_of(stage)}/api/v1")
+def test_every_operation_is_tried() -> None:
+    assert OPERATIONS.keys() == {f"GET {path}" for path in document()["paths"] if path != f"/{ENDLESS}"}
+
+
+@pytest.mark.parametrize(("label", "mode"), ASKED)
+def test_whatever_is_asked_the_answer_is_as_described(label: str, mode: GenerationMode, stage: Bridge) -> None:
+    asked_for: Counter[int] = Counter()
+
+    @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
+    def ask_it(case: Case[Any]) -> None:
+        asked_for[case.call_and_validate(base_url=f"{url_of(stage)}/api/v1").status_code] += 1
+
+    ask_it()
+    assert asked_for, "nothing was asked"
 
 
 def test_the_description_is_served(stage: Bridge) -> None:
