@@ -113,7 +113,9 @@ def test_the_database_is_busy_and_nothing_can_be_read_or_stored(shown: Visit, br
             shown.wait_for("The database cannot be read", "figures are", within=TROUBLES)
             shown.wait_for("Readings cannot be stored and nobody is acknowledged", within=TROUBLES)
             assert figures_of(shown) == before, "what was known is shown still"
-            assert str(bridge.database.parent) not in shown.page.inner_text("body")
+            told = shown.page.inner_text("body")
+            assert str(bridge.database.parent) not in told, "that is nobody's business"
+            assert "The node cannot be asked" not in told, "it can"
             assert not sent.acknowledged
             shown.picture(PICTURES / "trouble-database.png")
         senders.run("it is stored at last", lambda: sent.acknowledged, 60)

@@ -130,7 +130,7 @@ async def serving(directory: Path, *, node: Node | None = None, **settings: Any)
                 on_stored=lambda: None,
                 on_failure=lambda _: None,
             )
-            watch = Watch(of, store, intake, clock=lambda: clock[0])
+            watch = Watch(of, lambda: board.outbox(), intake, clock=lambda: clock[0])  # noqa: PLW0108 - it is made of the watch
             board = Board(of, watch, counts=metrics.counts, clock=lambda: clock[0])
             web = Web(
                 intake,
@@ -676,8 +676,8 @@ def test_who_listens_does_not_wait_longer_because_a_look_took_long(tmp_path: Pat
     async def run() -> None:
         of = config(tmp_path, "http://127.0.0.1:9")
         seconds = itertools.count(0, 1000)  # so long everything takes
-        with closing(Store(of.database)) as store:
-            watch = Watch(of, store, cast(Intake, None))
+        with closing(Store(of.database)):
+            watch = Watch(of, lambda: board.outbox(), cast(Intake, None))  # noqa: PLW0108 - it is made of the watch
             board = Board(of, watch, counts=Metrics().counts, timer=lambda: float(next(seconds)))
             keeping = asyncio.create_task(board.run())
             async with asyncio.timeout(PATIENCE_S):

@@ -13,7 +13,7 @@ from energy_bridge.config import Config
 from energy_bridge.intake import Intake
 from energy_bridge.model import BatchState
 from energy_bridge.store import Batch, Store
-from energy_bridge.watch import Watch
+from energy_bridge.watch import Outbox, Watch
 from support.pretended_node import Node
 
 ACTORS = {name: SimpleNamespace(name=name, address=f"0x{place:040x}") for place, name in enumerate(("pv", "grid"), 1)}
@@ -28,11 +28,14 @@ class Watching:
         config = SimpleNamespace(rpc_url=node.url, market_address="0x" + "ab" * 20, actors=ACTORS)
         self.watch = Watch(
             cast(Config, config),
-            store,
+            self._outbox,
             cast(Intake, SimpleNamespace(trouble=None)),
             clock=lambda: self.now,
             timer=lambda: self.now,
         )
+
+    async def _outbox(self) -> Outbox:
+        return self.store.outbox_since(), self.store.batches_by_state()
 
     async def look(self, *, after_s: float = 1.0) -> list[str]:
         """Look once more; returns what the node was asked."""

@@ -26,6 +26,7 @@ from energy_bridge.lookup import ListedTrade, Lookup
 from energy_bridge.metrics import Counts
 from energy_bridge.model import BatchState, Fate
 from energy_bridge.store import StoreError
+from energy_bridge.watch import Outbox
 
 __all__ = ["Board", "Watched", "actor_json", "date_of", "figures_json", "tariff_of", "trade_json"]
 
@@ -140,6 +141,11 @@ class _Reader:
             self.read_at = self._clock()
             return lookup
 
+    def outbox(self) -> Outbox:
+        """What is not settled yet; raises StoreError."""
+        with self._reading() as lookup:
+            return lookup.outbox_since(), lookup.batches_by_state()
+
     def ask(self, question: Callable[[Lookup, Ledger], _T]) -> _T:
         """The answer to a question, all of one moment; raises StoreError."""
         lookup = self.current()
@@ -245,6 +251,10 @@ class Board:
     async def ask(self, question: Callable[[Lookup, Ledger], _T]) -> _T:
         """Let the thread answer a question, with the ledger as the database is now; raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._reader.ask, question)
+
+    async def outbox(self) -> Outbox:
+        """What is not settled yet, asked in the thread; raises StoreError."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._reader.outbox)
 
     async def latest(self) -> Document:
         """The overview, which is not older than a moment."""

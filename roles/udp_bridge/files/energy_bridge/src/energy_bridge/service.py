@@ -111,10 +111,6 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             on_failure=fail,
         )
         receiver = Receiver(sock, intake, allowed=allowed, metrics=metrics, on_failure=fail)
-        watch = Watch(config, store, intake)
-        metrics.show(
-            queue_length=lambda: intake.queue_length, kernel_dropped=receiver.kernel_dropped, view=lambda: watch.view
-        )
 
         def tell(readings: Iterable[Reading]) -> None:
             at("notify before")
@@ -130,10 +126,15 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
             checked = True
         intake.start()
         stack.push_async_callback(asyncio.to_thread, intake.stop)
-        work = []
         if config.web_port is not None:
 
             def make_site() -> Site:
+                watch = Watch(config, lambda: board.outbox(), intake)  # noqa: PLW0108 - it is made of this one
+                metrics.show(
+                    queue_length=lambda: intake.queue_length,
+                    kernel_dropped=receiver.kernel_dropped,
+                    view=lambda: watch.view,
+                )
                 board = Board(config, watch, counts=metrics.counts)
                 web = Web(
                     intake,
@@ -146,7 +147,7 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
                     web_names=config.web_names,
                     api=Api(config, board),
                 )
-                return Site(board, web)
+                return Site(watch, board, web)
 
             port = await stack.enter_async_context(
                 serving(make_site, config.web_host, config.web_port, on_failure=fail)
@@ -155,10 +156,9 @@ async def run(config: Config, *, at: Callable[[str], None] = nowhere) -> None:
         receiver.start()
         stack.push_async_callback(asyncio.to_thread, receiver.stop)
         log.info("listening host=%s port=%d operator=%s", *sock.getsockname()[:2], chain.operator)
-        work += [
+        work = [
             asyncio.create_task(_close_slots(config, store, stored, tell)),
             asyncio.create_task(_settle(config, settlement, checked=checked)),
-            asyncio.create_task(watch.run()),
             asyncio.create_task(_archive(config, store)),
         ]
         done, _ = await asyncio.wait({*work, ended}, return_when=asyncio.FIRST_COMPLETED)

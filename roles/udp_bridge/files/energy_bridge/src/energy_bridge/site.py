@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The page and its figures in a thread with an event loop of its own.
+"""The page, its figures and what watches the chain for it, in a thread with an event loop of its own.
 
 What settles waits in its loop for a database that is busy; the page has to be there to say so.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from threading import Thread
 
 from energy_bridge.figures import Board
+from energy_bridge.watch import Watch
 from energy_bridge.web import Web
 
 __all__ = ["Site", "serving"]
@@ -21,8 +22,9 @@ __all__ = ["Site", "serving"]
 
 @dataclass(frozen=True)
 class Site:
-    """What is served, and what keeps its figures; both belong to the loop that they were made in."""
+    """What is served, and what keeps its figures; all belong to the loop that they were made in."""
 
+    watch: Watch
     board: Board
     web: Web
 
@@ -39,22 +41,22 @@ async def serving(
 
     async def serve() -> None:
         site, ended = make(), asyncio.Event()
-        keeping = None
+        keeping: set[asyncio.Task[None]] = set()
         try:
             taken = await site.web.start(host, port)
-            keeping = asyncio.create_task(site.board.run())
+            keeping = {asyncio.create_task(site.board.run()), asyncio.create_task(site.watch.run())}
             loop = asyncio.get_running_loop()
             listening.set_result((taken, lambda: loop.call_soon_threadsafe(ended.set)))
             waiting = asyncio.create_task(ended.wait())
-            await asyncio.wait({keeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done():
-                waiting.cancel()
-                keeping.result()
+            done, _ = await asyncio.wait({*keeping, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            for task in done & keeping:
+                task.result()
         finally:
             await site.web.stop()
-            if keeping is not None:
-                keeping.cancel()
-                await asyncio.gather(keeping, return_exceptions=True)
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
             await asyncio.to_thread(site.board.close)
 
     def run() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -14,25 +14,30 @@ from eth_utils.abi import function_signature_to_4byte_selector
 from energy_bridge.config import Config
 from energy_bridge.health import ChainView, View, ask_node, look_at_chain
 from energy_bridge.intake import Intake
-from energy_bridge.store import Store, StoreError
+from energy_bridge.model import BatchState
+from energy_bridge.store import StoreError
 
-__all__ = ["Watch"]
+__all__ = ["Outbox", "Watch"]
 
 WATCH_S = 1.0
 REST_S = 5.0  # what is not the newest block is looked at when that is another one, and else so often
 _WEI_OF = "0x" + function_signature_to_4byte_selector("weiOf(address)").hex()
 _CALLS = 500  # in one message to the node
 
+# When the oldest trade that is not settled was made (s since the epoch, None: there is none), and batches by state.
+Outbox = tuple[float | None, Mapping[BatchState, int]]
+
 
 @dataclass
 class Watch:
     """What was seen last. Where the node cannot be asked, chain and balances (wei by actor) stay, with their times.
 
+    outbox reads the database, and raises StoreError; it may take its time, so it has to be a thread's work.
     All times are seconds since the epoch; clock is of these, timer of seconds that only ever go on.
     """
 
     config: Config
-    store: Store
+    outbox: Callable[[], Awaitable[Outbox]]
     intake: Intake
     clock: Callable[[], float] = time.time
     timer: Callable[[], float] = time.monotonic
@@ -60,16 +65,16 @@ class Watch:
         batches = self.view.batches
         if has_moved or chain != self.view.chain or self.timer() >= self._rest_at + REST_S:
             self._rest_at = self.timer()
-            self.view = self._look(chain)
+            self.view = await self._look(chain)
         if has_moved and (self.view.batches != batches or self.timer() >= self._balances_due):
             self._balances_due = self.timer() + REST_S
             await self._look_at_balances(session)
 
-    def _look(self, chain: ChainView) -> View:
+    async def _look(self, chain: ChainView) -> View:
         try:
-            since, batches = self.store.outbox_since(), self.store.batches_by_state()
-        except StoreError as error:
-            return View(chain, store_trouble=str(error))
+            since, batches = await self.outbox()
+        except StoreError:  # who keeps the figures says that it cannot be read
+            return View(chain, batches=self.view.batches, store_trouble=self.intake.trouble)
         age_s = 0.0 if since is None else self.clock() - since
         return View(chain, age_s, batches, self.intake.trouble)
 

@@ -6,6 +6,7 @@ import { dayName, energy, kwh } from "./format.js";
 
 const FONT = 12;
 const LABEL_WIDTH = 6.4; // of a letter, in px, about
+const TAG_LETTER_WIDTH = 7.2; // it is bold
 const MOST_NAMED = 24;
 const TARIFF_ROOM = 66; // beside the plot, for the names of the grid's prices
 
@@ -93,8 +94,20 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
   const scaleX = ticks(0, most / 1000, width < 480 ? 4 : 6);
   const labels = scaleY.values.map((value) => money.tick(value, Math.max(scaleY.digits, money.digits)));
   const left = Math.max(...labels.map((label) => label.length)) * LABEL_WIDTH + 10;
-  const [right, top, bottom] = [tariffs.length ? TARIFF_ROOM : 14, 26, 40];
+  const right = tariffs.length ? TARIFF_ROOM : 14;
   const x = (wh) => left + (wh / most) * (width - left - right);
+  const clearedText = clearedWh
+    ? `${energy(clearedWh)} traded locally${averagePrice ? `, on average at ${averagePrice}` : ""}`
+    : "nothing traded locally";
+  const cleared = x(clearedWh);
+  const unit = `price per kWh${money.isCode ? "" : `, ${money.currency}`}`;
+  const tag = clearedWh ? `${kwh(clearedWh)} kWh traded locally` : null;
+  const tagRoom = tag ? tag.length * TAG_LETTER_WIDTH + 6 : 0;
+  const tagLeft = cleared + tagRoom > width - right;
+  // Where there is no room beside the axis' name, the tag stands below it.
+  const tagBegins = tagLeft ? cleared - tagRoom : cleared;
+  const isBelow = tag !== null && tagBegins < 2 + unit.length * LABEL_WIDTH + 8;
+  const [top, bottom] = [isBelow ? 42 : 26, 40];
   const y = (price) => top + ((high - price) / (high - low)) * (height - top - bottom);
   const zero = y(0);
   const gap = (offers) => (offers.length > 60 ? 0 : 1);
@@ -134,13 +147,6 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
         ),
       );
 
-  const clearedText = clearedWh
-    ? `${energy(clearedWh)} traded locally${averagePrice ? `, on average at ${averagePrice}` : ""}`
-    : "nothing traded locally";
-  const cleared = x(clearedWh);
-  const tag = clearedWh ? `${kwh(clearedWh)} kWh traded locally` : null;
-  const tagRoom = tag ? tag.length * LABEL_WIDTH + 6 : 0;
-  const tagLeft = cleared + tagRoom > width - right;
   return frame(
     {
       id,
@@ -167,7 +173,7 @@ export function meritOrder({ id, slot, clearedWh, averagePrice, money, width, he
       }),
     ),
     text(width - right, height - 5, "energy, kWh", { "text-anchor": "end", class: "tick" }),
-    text(2, 12, `price per kWh${money.isCode ? "" : `, ${money.currency}`}`, { class: "tick" }),
+    text(2, 12, unit, { class: "tick" }),
     supply.map(block),
     supply.length ? s("path", { class: "supply", d: path(supply) + end(supply) }) : null,
     tariffs.map((tariff) => line(left, y(tariff.price), width - right, y(tariff.price), "tariff")),
