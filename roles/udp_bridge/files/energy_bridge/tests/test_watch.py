@@ -34,7 +34,7 @@ class Watching:
             timer=lambda: self.now,
         )
 
-    async def _outbox(self) -> Outbox:
+    def _outbox(self) -> Outbox:
         return self.store.outbox_since(), self.store.batches_by_state()
 
     async def look(self, *, after_s: float = 1.0) -> list[str]:

@@ -87,6 +87,7 @@ class _Market:
     open_slots: int = 0
     outbox_trades: int = 0
     outbox_since: float | None = None
+    batches: Mapping[BatchState, int] = field(default_factory=dict)
     trades: Sequence[ListedTrade] = ()
     counted: Mapping[str, Any] = field(default_factory=_no_counts)
 
@@ -141,11 +142,6 @@ class _Reader:
             self.read_at = self._clock()
             return lookup
 
-    def outbox(self) -> Outbox:
-        """What is not settled yet; raises StoreError."""
-        with self._reading() as lookup:
-            return lookup.outbox_since(), lookup.batches_by_state()
-
     def ask(self, question: Callable[[Lookup, Ledger], _T]) -> _T:
         """The answer to a question, all of one moment; raises StoreError."""
         lookup = self.current()
@@ -176,6 +172,7 @@ class _Reader:
                 open_slots=lookup.open_slot_count(),
                 outbox_trades=lookup.outbox_trades(),
                 outbox_since=lookup.outbox_since(),
+                batches=lookup.batches_by_state(),
                 trades=lookup.list_trades(limit=NEWEST_TRADES),
             )
         if self._timer() >= self._count_due:
@@ -252,9 +249,10 @@ class Board:
         """Let the thread answer a question, with the ledger as the database is now; raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._reader.ask, question)
 
-    async def outbox(self) -> Outbox:
-        """What is not settled yet, asked in the thread; raises StoreError."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._reader.outbox)
+    def outbox(self) -> Outbox:
+        """What was not settled yet when the database was last read."""
+        market = self._reader.market
+        return None if self._reader.read_at is None else (market.outbox_since, market.batches)
 
     async def latest(self) -> Document:
         """The overview, which is not older than a moment."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from energy_bridge.agreements import State
 from energy_bridge.ledger import ChainTrade
 from energy_bridge.model import DAY_S, IN_CHAIN, UINT32_MAX, BatchState, Fate
-from energy_bridge.store import Store, StoreError, unreadable
+from energy_bridge.store import Store, unreadable
 
 __all__ = ["STATES", "WAITING", "ListedReading", "ListedSlot", "ListedTrade", "Lookup", "Place"]
 
@@ -92,12 +92,7 @@ class Lookup(Store):
 
     def __init__(self, path: Path) -> None:
         """Open the database, which has to be there; raises StoreError."""
-        try:
-            super().__init__(path, read_only=True, patience_s=PATIENCE_S)
-        except StoreError as error:
-            if isinstance(error.__cause__, sqlite3.Error):  # the page shows it, and no visitor needs the path
-                raise unreadable(error.__cause__) from error
-            raise
+        super().__init__(path, read_only=True, patience_s=PATIENCE_S)
 
     def version(self) -> int:
         """A number that is another one when somebody else has changed the database."""

@@ -181,10 +181,10 @@ class Store:
             if version != SCHEMA_VERSION and not read_only:
                 version = self._bring_up_to_date()
             self._db.execute("PRAGMA foreign_keys = ON")
-        except sqlite3.Error as error:
-            raise StoreError(f"the database {path} cannot be opened: {error}") from error
+        except sqlite3.Error as error:  # its name alone: sources and visitors are told this, too
+            raise StoreError(f"the database {path.name} cannot be opened: {error}") from error
         if version != SCHEMA_VERSION:
-            raise StoreError(f"the database {path} has schema {version}, and this bridge knows {SCHEMA_VERSION}")
+            raise StoreError(f"the database {path.name} has schema {version}, and this bridge knows {SCHEMA_VERSION}")
 
     def _bring_up_to_date(self) -> int:
         with self.commit("migrate"):  # asked again inside: another process may have been faster

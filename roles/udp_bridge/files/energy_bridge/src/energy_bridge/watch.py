@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -15,7 +15,6 @@ from energy_bridge.config import Config
 from energy_bridge.health import ChainView, View, ask_node, look_at_chain
 from energy_bridge.intake import Intake
 from energy_bridge.model import BatchState
-from energy_bridge.store import StoreError
 
 __all__ = ["Outbox", "Watch"]
 
@@ -24,20 +23,21 @@ REST_S = 5.0  # what is not the newest block is looked at when that is another o
 _WEI_OF = "0x" + function_signature_to_4byte_selector("weiOf(address)").hex()
 _CALLS = 500  # in one message to the node
 
-# When the oldest trade that is not settled was made (s since the epoch, None: there is none), and batches by state.
-Outbox = tuple[float | None, Mapping[BatchState, int]]
+# When the oldest trade that is not settled was made (s since the epoch, None: there is none), and batches by state;
+# None where nobody has looked yet.
+Outbox = tuple[float | None, Mapping[BatchState, int]] | None
 
 
 @dataclass
 class Watch:
     """What was seen last. Where the node cannot be asked, chain and balances (wei by actor) stay, with their times.
 
-    outbox reads the database, and raises StoreError; it may take its time, so it has to be a thread's work.
+    outbox says what was last read of the database: it must not wait.
     All times are seconds since the epoch; clock is of these, timer of seconds that only ever go on.
     """
 
     config: Config
-    outbox: Callable[[], Awaitable[Outbox]]
+    outbox: Callable[[], Outbox]
     intake: Intake
     clock: Callable[[], float] = time.time
     timer: Callable[[], float] = time.monotonic
@@ -65,16 +65,16 @@ class Watch:
         batches = self.view.batches
         if has_moved or chain != self.view.chain or self.timer() >= self._rest_at + REST_S:
             self._rest_at = self.timer()
-            self.view = await self._look(chain)
+            self.view = self._look(chain)
         if has_moved and (self.view.batches != batches or self.timer() >= self._balances_due):
             self._balances_due = self.timer() + REST_S
             await self._look_at_balances(session)
 
-    async def _look(self, chain: ChainView) -> View:
-        try:
-            since, batches = await self.outbox()
-        except StoreError:  # who keeps the figures says that it cannot be read
-            return View(chain, batches=self.view.batches, store_trouble=self.intake.trouble)
+    def _look(self, chain: ChainView) -> View:
+        outbox = self.outbox()
+        if outbox is None:
+            return View(chain, store_trouble=self.intake.trouble)
+        since, batches = outbox
         age_s = 0.0 if since is None else self.clock() - since
         return View(chain, age_s, batches, self.intake.trouble)
 
