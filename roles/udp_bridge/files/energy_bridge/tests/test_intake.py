@@ -350,7 +350,7 @@ def test_a_full_disk_acknowledges_nobody_says_why_and_resumes(
     assert bridge.intake.trouble is None
     stored = {reading.seq for reading in bridge.store.readings(SLOT, Fate.OPEN)}
     assert set(heard) == stored, "acknowledged is what is stored, and nothing else"
-    assert bridge.metric("commit_failures_total") == 1
+    assert bridge.metric("commit_failures_total") >= 1
     lost = min(set(range(sent)) - stored)
     assert bridge.ask(replace(READING, seq=lost))["seq"] == lost
 

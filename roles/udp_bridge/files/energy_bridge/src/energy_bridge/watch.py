@@ -63,7 +63,8 @@ class Watch:
         if chain.trouble is None:
             self.chain, self.chain_at = chain, self.clock()
         batches = self.view.batches
-        if has_moved or chain != self.view.chain or self.timer() >= self._rest_at + REST_S:
+        is_new = has_moved or chain != self.view.chain or self.view.outbox_age_s is None
+        if is_new or self.timer() >= self._rest_at + REST_S:
             self._rest_at = self.timer()
             self.view = self._look(chain)
         if has_moved and (self.view.batches != batches or self.timer() >= self._balances_due):
