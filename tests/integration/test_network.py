@@ -22,6 +22,7 @@ from support.readings import send_readings
 from web3 import Web3
 
 WINDOW = 8
+GRID_BUYS_WEI_PER_WH = 60 * 10**9  # the demo's tariff, whatever the grid itself says
 PATIENCE_PERIODS = 24
 
 
@@ -198,13 +199,13 @@ def test_a_datagram_ends_as_a_trade_with_the_right_balances(network: Network) ->
     milliether = 10**15  # 1 ether per kWh is 10^15 wei per Wh
     assert trades == [
         BatchTrade(accounts["pv"], accounts["load"], 1000, milliether // 10, slot),
-        BatchTrade(accounts["pv"], accounts["grid"], 500, milliether // 5, slot),
+        BatchTrade(accounts["pv"], accounts["grid"], 500, GRID_BUYS_WEI_PER_WH, slot),
     ]
     gained = {name: (now[0] - before[name][0], now[1] - before[name][1]) for name, now in state().items()}
     assert gained == {
-        "pv": (0, 200 * milliether),
+        "pv": (0, 100 * milliether + 500 * GRID_BUYS_WEI_PER_WH),
         "load": (1000, -100 * milliether),
-        "grid": (500, -100 * milliether),
+        "grid": (500, -500 * GRID_BUYS_WEI_PER_WH),
         "chp": (0, 0),
         "battery": (0, 0),
     }
