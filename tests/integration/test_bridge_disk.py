@@ -56,7 +56,7 @@ def test_a_bridge_on_a_read_only_disk_says_so_and_takes_nothing(run: Scene, disk
     said, begun = len(run.bridge.log), len(run.senders.deliveries)
     disk.remount("ro")
     run.bridge.start()
-    run.run_until("it says why", lambda: str(run.bridge.database) in run.bridge.log[said:])
+    run.run_until("it says why", lambda: f"the database {run.bridge.database.name} cannot be" in run.bridge.log[said:])
     run.bridge.close()
     assert not any(delivery.acknowledged for delivery in run.senders.deliveries[begun:])
     assert "Traceback" not in run.bridge.log[said:]
