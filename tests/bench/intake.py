@@ -22,6 +22,7 @@ from energy_bridge.wire import Source, decode_answer, encode_binary, encode_read
 from eth_account import Account
 from support.chain import ARTIFACT, CHECKOUT
 from support.network import wait_until
+from support.settings import bridge_settings
 
 from bench.progress import timed
 from bench.rows import Row
@@ -197,46 +198,23 @@ def bridge(folder: Path, name: str, **settings: Any) -> Iterator[Server]:
     (folder / "password").write_text("bench")
     kinds = ["Grid", *["PV", "Load"] * ACTORS]
     config = folder / f"{name}.json"
-    config.write_text(
-        json.dumps(
-            {
-                "listen_host": "127.0.0.1",
-                "listen_port": port,
-                "listen_allow": ["127.0.0.0/8"],
-                "web_host": "127.0.0.1",
-                "web_port": web_port,
-                "clock": "wall",
-                "accept_horizon_s": 172_800,
-                "database": str(folder / f"{name}.sqlite"),
-                "rpc_url": "http://127.0.0.1:9",
-                "chain_id": 1337,
-                "period_s": 5,
-                "market": {"address": f"0x{1:040x}", "abi": str(ARTIFACT)},
-                "mode": "batch",
-                "agreement_factory": None,
-                "deliver_within_s": 86_400,
-                "operator": {"keystore": str(keystore), "password_file": str(folder / "password")},
-                "actors": {
-                    source.name: {"address": f"0x{1000 + source.id:040x}", "kind": kind, "id": source.id}
-                    for source, kind in zip(SOURCES, kinds, strict=False)
-                },
-                "clearing": {},
-                "source_keys": str(folder / "keys.json"),
-                "slot_s": SLOT_S,
-                "lead_s": 0,
-                "grace_s": 2,
-                "retention_days": 60,
-                "confirmations": 3,
-                "poll_s": 1,
-                "strict": False,
-                "currency": "EUR",
-                "wei_per_unit": 10**15,
-                "web_names": [],
-                "sealers": {},
-                **settings,
-            }
-        )
+    document = bridge_settings(
+        listen_port=port,
+        listen_allow=["127.0.0.0/8"],
+        web_port=web_port,
+        clock="wall",
+        database=str(folder / f"{name}.sqlite"),
+        market={"address": f"0x{1:040x}", "abi": str(ARTIFACT)},
+        operator={"keystore": str(keystore), "password_file": str(folder / "password")},
+        actors={
+            source.name: {"address": f"0x{1000 + source.id:040x}", "kind": kind, "id": source.id}
+            for source, kind in zip(SOURCES, kinds, strict=False)
+        },
+        source_keys=str(folder / "keys.json"),
+        slot_s=SLOT_S,
+        grace_s=2,
     )
+    config.write_text(json.dumps(document | settings))
     command = [sys.executable, "-m", "energy_bridge", "run", "--config", str(config)]
     with on_one_core(command, folder / f"{name}.log") as process:
         server = Server(process, port, web_port)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 from energy_bridge.health import ChainView, View, look_at_chain, problems
-from support.chain import one_sealer
+from support.chain import GATEWAY_APIS, one_sealer
 from support.network import wait_until
 
 
@@ -20,7 +20,7 @@ def look(url: str) -> ChainView:
 
 
 def test_a_chain_that_grows_is_well_and_one_whose_node_is_gone_is_not(tmp_path: Path, geth: Path) -> None:
-    with one_sealer(geth, tmp_path, apis="eth,net,web3,clique") as chain:
+    with one_sealer(geth, tmp_path, apis=GATEWAY_APIS) as chain:
         wait_until("a few blocks", lambda: (look(chain.url).head_block or 0) > 4, 30)
         seen = look(chain.url)
         assert seen.trouble is None

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser
 from support.bridge import Bridge
 from support.browser import chromium
-from support.chain import Chain, one_sealer
+from support.chain import GATEWAY_APIS, Chain, one_sealer
 from support.stage import first_slots, make_stage, on_stage, play
 
 
@@ -30,7 +30,7 @@ def axe(contracts_script: dict[str, Any]) -> Path:
 @pytest.fixture(scope="session")
 def chain(geth: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """A chain whose node says who seals, as the gateway's does."""
-    with one_sealer(geth, tmp_path_factory.mktemp("chain"), apis="eth,net,web3,clique") as running:
+    with one_sealer(geth, tmp_path_factory.mktemp("chain"), apis=GATEWAY_APIS) as running:
         yield running
 
 

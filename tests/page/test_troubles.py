@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser
 from support.bridge import Bridge
 from support.browser import PHONE, Visit, visit
-from support.chain import CHECKOUT, Chain, one_sealer, unsteady
+from support.chain import CHECKOUT, GATEWAY_APIS, Chain, one_sealer, unsteady
 from support.network import wait_until
 from support.senders import Senders
 from support.stage import answers, first_slots, make_stage, on_stage, play, url_of
@@ -29,7 +29,7 @@ WAL_LOCKS, WAL_LOCKS_COUNT = 120, 8
 @pytest.fixture(scope="module")
 def own_chain(geth: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """A chain that these tests may stop."""
-    with one_sealer(geth, tmp_path_factory.mktemp("own"), apis="eth,net,web3,clique") as running:
+    with one_sealer(geth, tmp_path_factory.mktemp("own"), apis=GATEWAY_APIS) as running:
         yield running
 
 

@@ -22,6 +22,7 @@ from web3.contract import Contract
 from support import crashing_bridge
 from support.chain import ARTIFACT, KINDS, Chain, Terms, free_port, write_keystore
 from support.disk import enter
+from support.settings import bridge_settings
 from support.verdict import Ledger, read_ledger
 
 GRID = "grid"
@@ -141,37 +142,20 @@ def make_bridge(
     source_keys = directory / "source-keys.json"
     source_keys.write_text(json.dumps({name: key.hex() for name, key in keys.items()}))
     port = free_port(socket.SOCK_DGRAM)
-    config = {
-        "listen_host": "127.0.0.1",
-        "listen_port": port,
-        "listen_allow": None,
-        "web_host": "127.0.0.1",
-        "web_port": None,
-        "clock": "simulated",
-        "accept_horizon_s": 172_800,
-        "database": str(directory / "bridge.sqlite"),
-        "rpc_url": url or chain.url,
-        "chain_id": 1337,
-        "period_s": 1,
-        "market": {"address": market.address, "abi": str(ARTIFACT)},
-        "mode": "batch",
-        "agreement_factory": None,
-        "deliver_within_s": 86_400,
-        "operator": {"keystore": str(keystore), "password_file": str(password_file)},
-        "actors": {name: {"address": address, "kind": kinds[name]} for name, address in actors.items()},
-        "clearing": {},
-        "source_keys": str(source_keys),
-        "slot_s": terms[0],
-        "lead_s": 0,
-        "grace_s": 3,
-        "retention_days": 60,
-        "confirmations": 2,
-        "poll_s": 0.1,
-        "strict": False,
-        "currency": "EUR",
-        "wei_per_unit": 10**15,
-        "web_names": [],
-        "sealers": {},
-        **settings,
-    }
+    config = bridge_settings(
+        listen_port=port,
+        web_port=None,
+        database=str(directory / "bridge.sqlite"),
+        rpc_url=url or chain.url,
+        period_s=1,
+        market={"address": market.address, "abi": str(ARTIFACT)},
+        operator={"keystore": str(keystore), "password_file": str(password_file)},
+        actors={name: {"address": address, "kind": kinds[name]} for name, address in actors.items()},
+        source_keys=str(source_keys),
+        slot_s=terms[0],
+        grace_s=3,
+        confirmations=2,
+        poll_s=0.1,
+    )
+    config |= settings
     return Bridge(directory, market, operator.address, actors, keys, port, config)

@@ -34,6 +34,7 @@ from support.node import Node, initialise, make_genesis, running
 
 CHECKOUT = Path(__file__).parent.parent.parent
 ARTIFACT = CHECKOUT / "contracts/artifacts/EnergyMarket.json"
+GATEWAY_APIS = "eth,net,web3,clique"  # what the gateway's node offers over HTTP
 PASSWORD = "for tests only"
 REGISTERED_AT_ONCE = 10
 KINDS = {"load": "Load", "pv": "PV", "chp": "CHP", "battery": "Battery", "grid": "Grid"}

@@ -30,6 +30,7 @@ from energy_bridge.watch import Watch
 from energy_bridge.web import HEADERS, Web
 from energy_bridge.wire import Sources
 from support.pretended_node import PERIOD_S, SEALERS, Node
+from support.settings import bridge_settings
 
 PATIENCE_S = 30.0
 DAY_SLOTS = 96
@@ -42,38 +43,14 @@ GATE = Gate(actors=frozenset(SOURCES), slot_s=900, grace_s=0, simulated=True)
 
 
 def config(directory: Path, url: str, **settings: Any) -> Config:
-    document = {
-        "listen_host": "127.0.0.1",
-        "listen_port": 0,
-        "listen_allow": None,
-        "web_host": "127.0.0.1",
-        "web_port": 0,
-        "clock": "simulated",
-        "accept_horizon_s": 172_800,
-        "database": str(directory / "bridge.sqlite"),
-        "rpc_url": url,
-        "chain_id": 1337,
-        "period_s": PERIOD_S,
-        "market": {"address": "0x" + "ab" * 20, "abi": "EnergyMarket.json"},
-        "mode": "batch",
-        "agreement_factory": None,
-        "deliver_within_s": 86_400,
-        "operator": {"keystore": "keystore", "password_file": "password"},
-        "actors": {name: {"address": address, "kind": KINDS[name]} for name, address in ADDRESSES.items()},
-        "clearing": {},
-        "source_keys": None,
-        "slot_s": 900,
-        "lead_s": 0,
-        "grace_s": 0,
-        "retention_days": 60,
-        "confirmations": 3,
-        "poll_s": 1,
-        "strict": False,
-        "currency": "EUR",
-        "wei_per_unit": 10**15,
-        "web_names": ["gateway", "Pi5.local"],
-        "sealers": {SEALERS[0].upper().replace("X", "x"): "sealer1"},
-    }
+    document = bridge_settings(
+        database=str(directory / "bridge.sqlite"),
+        rpc_url=url,
+        period_s=PERIOD_S,
+        actors={name: {"address": address, "kind": KINDS[name]} for name, address in ADDRESSES.items()},
+        web_names=["gateway", "Pi5.local"],
+        sealers={SEALERS[0].upper().replace("X", "x"): "sealer1"},
+    )
     return parse_config(document | settings)
 
 
@@ -98,6 +75,16 @@ class Served:
         async with self.session.get(f"{self.url}{PREFIX}/{path}", headers=given) as response:
             assert response.status == status, await response.text()
             return await response.json()
+
+    async def all_ids(self, kind: str, query: str) -> list[int]:
+        """The ids of a whole list, from cursor to cursor."""
+        found, cursor = [], ""
+        while True:
+            part = await self.get(f"{kind}?{query}{cursor}")
+            found += [one["id"] for one in part[kind]]
+            if part["next"] is None:
+                return found
+            cursor = f"&before={part['next']}"
 
     async def overview(self) -> Any:
         """The overview after a look at everything."""
@@ -366,14 +353,7 @@ def test_trades_are_listed_by_every_filter_and_from_cursor_to_cursor(tmp_path: P
         assert await ids("state=REFUSED") == [9]
         assert await ids("state=FINAL&actor=load&limit=2") == [7, 5]
         assert await ids("state=SENT") == []
-        found, cursor = [], ""
-        while True:
-            part = await served.get(f"trades?limit=5{cursor}")
-            found += [one["id"] for one in part["trades"]]
-            if part["next"] is None:
-                break
-            cursor = f"&before={part['next']}"
-        assert found == list(range(12, 0, -1))
+        assert await served.all_ids("trades", "limit=5") == list(range(12, 0, -1))
 
     page(tmp_path, use)
 
@@ -398,13 +378,7 @@ def test_readings_are_listed_by_every_filter_and_from_cursor_to_cursor(tmp_path:
             "wh": None,
         }
         for query, count in (("source=pv", 4), ("", 8), (f"slot={FIRST}", 2), (f"source=pv&slot={FIRST}", 1)):
-            found, cursor = [], ""
-            while True:
-                part = await served.get(f"readings?limit=1&{query}{cursor}")
-                found += [one["id"] for one in part["readings"]]
-                if part["next"] is None:
-                    break
-                cursor = f"&before={part['next']}"
+            found = await served.all_ids("readings", f"limit=1&{query}")
             assert len(found) == count
             assert found == sorted(found, reverse=True)
 

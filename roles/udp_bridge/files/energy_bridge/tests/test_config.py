@@ -10,43 +10,22 @@ from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.cli import main
 from energy_bridge.config import ConfigError, parse_config, read_source_keys
 from energy_bridge.model import Mode
+from support.settings import bridge_settings
 
-GOOD: dict[str, Any] = {
-    "listen_host": "127.0.0.1",
-    "listen_port": 30401,
-    "listen_allow": None,
-    "web_host": "127.0.0.1",
-    "web_port": 30402,
-    "clock": "wall",
-    "accept_horizon_s": 172_800,
-    "database": "bridge.sqlite",
-    "rpc_url": "http://127.0.0.1:30400",
-    "chain_id": 1337,
-    "period_s": 5,
-    "market": {"address": "0x" + "ab" * 20, "abi": "EnergyMarket.artifact.json"},
-    "mode": "batch",
-    "agreement_factory": None,
-    "deliver_within_s": 86_400,
-    "operator": {"keystore": "keystore", "password_file": "password"},
-    "actors": {
+GOOD = bridge_settings(
+    listen_port=30401,
+    web_port=30402,
+    clock="wall",
+    rpc_url="http://127.0.0.1:30400",
+    market={"address": "0x" + "ab" * 20, "abi": "EnergyMarket.artifact.json"},
+    actors={
         "pv": {"address": "0x" + "01" * 20, "kind": "PV"},
         "battery": {"address": "0x" + "03" * 20, "kind": "Battery"},
         "grid": {"address": "0x" + "02" * 20, "kind": "Grid"},
     },
-    "clearing": {},
-    "source_keys": "source-keys.json",
-    "slot_s": 900,
-    "lead_s": 0,
-    "grace_s": 30,
-    "retention_days": 60,
-    "confirmations": 3,
-    "poll_s": 1,
-    "strict": False,
-    "currency": "EUR",
-    "wei_per_unit": 10**15,
-    "web_names": [],
-    "sealers": {},
-}
+    source_keys="source-keys.json",
+    grace_s=30,
+)
 
 
 def test_a_good_configuration() -> None:

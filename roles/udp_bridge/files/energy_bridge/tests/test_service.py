@@ -19,6 +19,7 @@ from energy_bridge.model import Fate, Reading
 from energy_bridge.store import Store
 from energy_bridge.wire import decode_answer, encode_reading
 from eth_account import Account
+from support.settings import bridge_settings
 
 KEY = b"p" * 32
 READING = Reading("pv", 1, 0, 0.0, 5, 100 * 10**9, 2)
@@ -38,41 +39,14 @@ class Process:
         (directory / "password").write_text("secret")
         (directory / "keys.json").write_text(json.dumps({"pv": KEY.hex(), "grid": (b"g" * 32).hex()}))
         (directory / "abi.json").write_text(json.dumps(ARTEFACT))
-        config = {
-            "listen_host": "127.0.0.1",
-            "listen_port": 0,
-            "listen_allow": None,
-            "web_host": "127.0.0.1",
-            "web_port": 0,
-            "clock": "simulated",
-            "accept_horizon_s": 172_800,
-            "database": str(self.database),
-            "rpc_url": "http://127.0.0.1:9",
-            "chain_id": 1337,
-            "period_s": 5,
-            "market": {"address": "0x" + "ab" * 20, "abi": str(directory / "abi.json")},
-            "mode": "batch",
-            "agreement_factory": None,
-            "deliver_within_s": 86_400,
-            "operator": {"keystore": str(directory / "keystore"), "password_file": str(directory / "password")},
-            "actors": {
-                "pv": {"address": "0x" + "01" * 20, "kind": "PV"},
-                "grid": {"address": "0x" + "02" * 20, "kind": "Grid"},
-            },
-            "clearing": {},
-            "source_keys": str(directory / "keys.json"),
-            "slot_s": 900,
-            "lead_s": 0,
-            "grace_s": 1000,
-            "retention_days": 60,
-            "confirmations": 3,
-            "poll_s": 0.2,
-            "strict": False,
-            "currency": "EUR",
-            "wei_per_unit": 10**15,
-            "web_names": [],
-            "sealers": {},
-        }
+        config = bridge_settings(
+            database=str(self.database),
+            market={"address": "0x" + "ab" * 20, "abi": str(directory / "abi.json")},
+            operator={"keystore": str(directory / "keystore"), "password_file": str(directory / "password")},
+            source_keys=str(directory / "keys.json"),
+            grace_s=1000,
+            poll_s=0.2,
+        )
         (directory / "config.json").write_text(json.dumps(config | settings))
         command = [sys.executable, "-m", "energy_bridge", "run", "--config", str(directory / "config.json")]
         with self.log.open("wb") as log:
