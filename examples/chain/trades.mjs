@@ -11,7 +11,8 @@ const { chainId } = await provider.getNetwork();
 const market = new Contract(artifact.networks[String(chainId)].address, artifact.abi, provider);
 
 const names = new Map();
-for (let place = 0n; place < (await market.actorCount()); place++) {
+const count = await market.actorCount();
+for (let place = 0n; place < count; place++) {
   const [account, , name] = await market.actorAt(place);
   names.set(account, name);
 }

@@ -23,11 +23,7 @@ _TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
-    ".json": JSON,
     ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".txt": "text/plain",
-    ".woff2": "font/woff2",
 }
 
 
@@ -62,7 +58,7 @@ def respond(request: web.Request, document: Document) -> web.Response:
     if document.zipped is not None and _takes_gzip(request.headers.get("Accept-Encoding", "")):
         body = document.zipped
         headers["Content-Encoding"] = "gzip"
-    charset = None if document.content_type in (JSON, "image/png", "font/woff2") else "utf-8"
+    charset = None if document.content_type == JSON else "utf-8"
     return web.Response(body=body, content_type=document.content_type, charset=charset, headers=headers)
 
 

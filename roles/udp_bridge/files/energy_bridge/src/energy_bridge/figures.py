@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from eth_utils.address import to_checksum_address
 
@@ -26,9 +26,9 @@ from energy_bridge.lookup import ListedTrade, Lookup
 from energy_bridge.metrics import Counts
 from energy_bridge.model import BatchState, Fate
 from energy_bridge.store import StoreError
-from energy_bridge.watch import Outbox
+from energy_bridge.watch import Outbox, Watch
 
-__all__ = ["Board", "Watched", "actor_json", "date_of", "figures_json", "tariff_of", "trade_json"]
+__all__ = ["Board", "actor_json", "date_of", "figures_json", "tariff_of", "trade_json"]
 
 log = logging.getLogger(__name__)
 
@@ -46,35 +46,10 @@ _UNREADABLE = "the database cannot be read: "
 _T = TypeVar("_T")
 
 
-class Watched(Protocol):
-    """What was last seen of the chain, as watch.Watch has it."""
-
-    @property
-    def view(self) -> View:
-        """The state of now."""
-
-    @property
-    def chain(self) -> ChainView | None:
-        """The chain when it was last seen."""
-
-    @property
-    def chain_at(self) -> float | None:
-        """When that was, in seconds since the epoch."""
-
-    @property
-    def balances(self) -> Mapping[str, int]:
-        """The actors' wei on the market when they were last seen."""
-
-    @property
-    def balances_at(self) -> float | None:
-        """When that was, in seconds since the epoch."""
-
-
 def _no_counts() -> dict[str, Any]:
     return {
         "readings": {"stored": 0, **{fate.value: 0 for fate in Fate}},
         "trades": {"made": 0, "settled": 0, "refused": 0, "imbalances": 0},
-        "batches": {state.value: 0 for state in BatchState},
     }
 
 
@@ -87,7 +62,7 @@ class _Market:
     open_slots: int = 0
     outbox_trades: int = 0
     outbox_since: float | None = None
-    batches: Mapping[BatchState, int] = field(default_factory=dict)
+    batches: Mapping[BatchState, int] = field(default_factory=lambda: dict.fromkeys(BatchState, 0))
     trades: Sequence[ListedTrade] = ()
     counted: Mapping[str, Any] = field(default_factory=_no_counts)
 
@@ -178,7 +153,7 @@ class _Reader:
         if self._timer() >= self._count_due:
             started = self._timer()
             status = lookup.status()
-            market = replace(market, counted={name: status[name] for name in ("readings", "trades", "batches")})
+            market = replace(market, counted={name: status[name] for name in ("readings", "trades")})
             took_s = self._timer() - started
             self._count_due = self._timer() + min(COUNTING_SHARE * took_s, LONGEST_UNCOUNTED_S)
             self._is_counted = True
@@ -206,7 +181,7 @@ class Board:
     def __init__(
         self,
         config: Config,
-        watch: Watched,
+        watch: Watch,
         *,
         counts: Callable[[], Counts],
         clock: Callable[[], float] = time.time,
@@ -357,7 +332,7 @@ class Board:
     # -------------------------------------------------------------- words
 
     def _put_into_words(
-        self, view: View, watch: Watched, counts: Counts, found: Sequence[str], now: float
+        self, view: View, watch: Watch, counts: Counts, found: Sequence[str], now: float
     ) -> dict[str, Any]:
         """The overview without its version and times; in the thread, because the ledger is there."""
         config, market, ledger = self._config, self._reader.market, self._reader.ledger
@@ -372,6 +347,7 @@ class Board:
                 "open_slots": market.open_slots,
                 "outbox_trades": market.outbox_trades,
                 "outbox_age_s": None if market.outbox_since is None else max(0.0, round(now - market.outbox_since, 1)),
+                "batches": market.batches,
                 **market.counted,
             },
             "days": [date_of(day) for day in market.days],
