@@ -22,7 +22,7 @@ PATCHES = CHECKOUT / "roles/geth_build/files/patches" / VERSION
 # Package, and which of its tests: core and eth have an hour of others, the other three some minutes.
 PACKAGES = {
     "./core": "Clique|ForkChoice|Reorg|Tie",
-    "./eth": "Preserve|UnknownHead|FirstBlock",
+    "./eth": "Preserve|UnknownHead|FirstBlock|Stale",
     "./eth/fetcher": "BlockIsImported|Light|Random|Queue",
     "./consensus/clique": ".",
     "./crypto/ecies": ".",
