@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from energy_bridge.chain import MarketChain, blamed, read_operator
-from energy_bridge.config import ConfigError
 from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError
+from energy_bridge.written import ConfigError
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.cli import main
-from energy_bridge.config import ConfigError, parse_config, read_source_keys
+from energy_bridge.config import parse_config, read_source_keys
 from energy_bridge.model import Mode
+from energy_bridge.written import ConfigError
 from support.settings import bridge_settings
 
 GOOD = bridge_settings(

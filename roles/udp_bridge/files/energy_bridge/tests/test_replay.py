@@ -6,9 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from energy_bridge.config import ConfigError
 from energy_bridge.replay import parse_replay, read_replay
 from energy_bridge.scenario import built_in
+from energy_bridge.written import ConfigError
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from energy_bridge.config import ConfigError
 from energy_bridge.model import Kind
 from energy_bridge.replay import read_replay
 from energy_bridge.scenario import Battery, Load, Tariff, built_in, group_vars, parse_scenario, read_scenario
+from energy_bridge.written import ConfigError
 
 GRID = {"name": "grid", "kind": "Grid", "buys_per_kwh": 0.08, "sells_per_kwh": 0.32}
 LOAD = {"name": "load", "kind": "Load", "kwh_per_day": 10, "gives_per_kwh": 0.4}

@@ -26,9 +26,9 @@ from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFou
 from web3.middleware import ExtraDataToPOAMiddleware
 
 from energy_bridge.batch import BatchTrade, SettledBatch, decode_event, encode_batch
-from energy_bridge.config import ConfigError
 from energy_bridge.model import Trade
 from energy_bridge.settlement import ChainError, MismatchError, Receipt, Signed, WouldRevertError
+from energy_bridge.written import ConfigError
 
 __all__ = ["Logged", "MarketChain", "blamed", "read_abi", "read_operator"]
 

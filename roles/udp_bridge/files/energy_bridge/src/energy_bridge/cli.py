@@ -16,9 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from energy_bridge.config import ConfigError, read_config, read_source_keys
+from energy_bridge.config import read_config, read_source_keys
 from energy_bridge.model import UINT32_MAX, Mode
 from energy_bridge.store import Store, StoreError, nowhere
+from energy_bridge.written import ConfigError
 
 __all__ = ["main", "serve"]
 

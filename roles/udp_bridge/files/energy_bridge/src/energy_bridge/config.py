@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,18 +15,15 @@ from typing import Any
 from energy_bridge.clearing import Battery, Method, Rules
 from energy_bridge.model import DAY_S, INT64_MAX, Kind, Mode
 from energy_bridge.wire import MAX_WHOLE
+from energy_bridge.written import ConfigError, Settings, is_int, is_number, read_text
 
-__all__ = ["Actor", "Clock", "Config", "ConfigError", "parse_config", "read_config", "read_source_keys"]
+__all__ = ["Actor", "Clock", "Config", "parse_config", "read_config", "read_source_keys"]
 
 _ADDRESS_CHARACTERS = 42
 _LARGEST_PORT = 65535
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
 LONGEST_CURRENCY = 12
 MOST_DELIVER_WITHIN_S = 180 * DAY_S  # the factory's bound is 366 days from now, and a slot may be ahead
-
-
-class ConfigError(Exception):
-    """What is wrong with a file that the user wrote, one sentence per line."""
 
 
 class Clock(StrEnum):
@@ -114,10 +111,9 @@ def _secrets(value: Any) -> tuple[bytes, ...]:
 
 
 def _read_json(path: Path) -> Any:
+    text = read_text(path)
     try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        return json.loads(text)
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}.") from error
 
@@ -174,7 +170,7 @@ def parse_config(document: Any) -> Config:
     )
 
 
-def _wrong(document: Any, settings: _Settings, prefix: str = "", *, needed: bool) -> list[str]:
+def _wrong(document: Any, settings: Settings, prefix: str = "", *, needed: bool) -> list[str]:
     problems = [f"{prefix}{name} is not a setting of the bridge." for name in sorted(document.keys() - settings.keys())]
     for name, (wanted, accepts) in settings.items():
         if name in document:
@@ -224,20 +220,12 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_int(value) or isinstance(value, float)
-
-
 def _is_seconds(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < float("inf")
+    return is_number(value) and value >= 0
 
 
 def _is_port(value: Any) -> bool:
-    return _is_int(value) and 0 <= value <= _LARGEST_PORT
+    return is_int(value) and 0 <= value <= _LARGEST_PORT
 
 
 def _is_networks(value: Any) -> bool:
@@ -275,7 +263,7 @@ def _is_actors(value: Any) -> bool:
         set(kinds) <= set(Kind)
         and kinds.count(Kind.GRID) == 1
         and len(addresses) == len(value)
-        and all(_is_int(number) and 0 < number <= MAX_WHOLE for number in ids)
+        and all(is_int(number) and 0 < number <= MAX_WHOLE for number in ids)
         and len(set(ids)) == len(value)
     )
 
@@ -296,20 +284,17 @@ def _is_batteries(value: Any) -> bool:
     return isinstance(value, dict) and all(
         isinstance(battery, dict)
         and battery.keys() == {"capacity_wh", "charge_wh"}
-        and all(map(_is_int, battery.values()))
+        and all(map(is_int, battery.values()))
         and 0 <= battery["charge_wh"] <= battery["capacity_wh"]
         for battery in value.values()
     )
 
 
-# What each setting has to be: in words, and as a test.
-_Settings = Mapping[str, tuple[str, Callable[[Any], bool]]]
-
 _TARIFF = (
     "a whole number of wei per Wh, or null for the grid's own price",
-    lambda value: value is None or (_is_int(value) and abs(value) <= INT64_MAX),
+    lambda value: value is None or (is_int(value) and abs(value) <= INT64_MAX),
 )
-_CLEARING: _Settings = {
+_CLEARING: Settings = {
     "method": (" or ".join(Method), lambda value: value in list(Method)),
     "pairs": ('a list of ["seller", "buyer"], two actors each', _is_pairs),
     "grid_buys_wei_per_wh": _TARIFF,
@@ -318,7 +303,7 @@ _CLEARING: _Settings = {
     "imbalance_sells_wei_per_wh": _TARIFF,
     "fee_wei_per_wh": (
         "a whole number of wei per Wh, not negative",
-        lambda value: _is_int(value) and 0 <= value <= INT64_MAX,
+        lambda value: is_int(value) and 0 <= value <= INT64_MAX,
     ),
     "fee_account": ("the name of an actor, or null for none", lambda value: value is None or _is_text(value)),
     "batteries": (
@@ -326,7 +311,7 @@ _CLEARING: _Settings = {
         _is_batteries,
     ),
 }
-_SETTINGS: _Settings = {
+_SETTINGS: Settings = {
     "listen_host": ("an address to listen on", _is_text),
     "listen_port": ("a UDP port from 0 to 65535", _is_port),
     "listen_allow": (
@@ -342,7 +327,7 @@ _SETTINGS: _Settings = {
         "a URL that begins with http:// or https://",
         lambda value: _is_text(value) and value.startswith(("http://", "https://")),
     ),
-    "chain_id": ("a positive whole number", lambda value: _is_int(value) and value > 0),
+    "chain_id": ("a positive whole number", lambda value: is_int(value) and value > 0),
     "period_s": ("the positive number of seconds from block to block", lambda value: _is_seconds(value) and value > 0),
     "market": (
         'an object {"address": "0x…", "abi": "path of the artefact"}',
@@ -355,7 +340,7 @@ _SETTINGS: _Settings = {
     ),
     "deliver_within_s": (
         f"a whole number of seconds, not negative and at most {MOST_DELIVER_WITHIN_S}",
-        lambda value: _is_int(value) and 0 <= value <= MOST_DELIVER_WITHIN_S,
+        lambda value: is_int(value) and 0 <= value <= MOST_DELIVER_WITHIN_S,
     ),
     "operator": (
         'an object {"keystore": "folder", "password_file": "path"}',
@@ -373,11 +358,11 @@ _SETTINGS: _Settings = {
         "the path of the sources' secrets, or null for no authentication",
         lambda value: value is None or _is_text(value),
     ),
-    "slot_s": ("a positive whole number of seconds", lambda value: _is_int(value) and value > 0),
-    "lead_s": ("a number of seconds", lambda value: _is_number(value) and _is_seconds(abs(value))),
+    "slot_s": ("a positive whole number of seconds", lambda value: is_int(value) and value > 0),
+    "lead_s": ("a number of seconds", is_number),
     "grace_s": ("a number of seconds, not negative", _is_seconds),
     "retention_days": ("a positive number of days", lambda value: _is_seconds(value) and value > 0),
-    "confirmations": ("a positive whole number of blocks", lambda value: _is_int(value) and value > 0),
+    "confirmations": ("a positive whole number of blocks", lambda value: is_int(value) and value > 0),
     "poll_s": ("a positive number of seconds", lambda value: _is_seconds(value) and value > 0),
     "strict": ("true or false", lambda value: isinstance(value, bool)),
     "currency": (
@@ -386,7 +371,7 @@ _SETTINGS: _Settings = {
             _is_text(value) and len(value) <= LONGEST_CURRENCY and value.isprintable() and value == value.strip()
         ),
     ),
-    "wei_per_unit": ("a positive whole number of wei", lambda value: _is_int(value) and value > 0),
+    "wei_per_unit": ("a positive whole number of wei", lambda value: is_int(value) and value > 0),
     "web_names": (
         'a list of host names such as ["gateway.local"]',
         lambda value: isinstance(value, list) and all(_is_text(name) and _HOST_NAME.fullmatch(name) for name in value),

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from energy_bridge.config import ConfigError, read_source_keys
+from energy_bridge.config import read_source_keys
 from energy_bridge.deliveries import ACKNOWLEDGED, ENDS, Delivery, progress, report, table
 from energy_bridge.lossy import Faults, Line, passed
 from energy_bridge.model import NWH_PER_WH, Offer, Reading
@@ -25,6 +25,7 @@ from energy_bridge.replay import read_replay
 from energy_bridge.scenario import Scenario, built_in, group_vars, read_scenario
 from energy_bridge.simulate import data_set, start
 from energy_bridge.wire import RejectionError, decode_answer, encode_reading
+from energy_bridge.written import ConfigError
 
 __all__ = ["Source", "play"]
 

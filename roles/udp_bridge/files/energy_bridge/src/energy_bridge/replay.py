@@ -17,9 +17,9 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from energy_bridge.config import ConfigError
 from energy_bridge.model import UINT32_MAX, Kind
 from energy_bridge.scenario import Scenario
+from energy_bridge.written import ConfigError, naming, read_text
 
 __all__ = ["Slots", "parse_replay", "read_replay"]
 
@@ -53,14 +53,9 @@ class _Row:
 
 def read_replay(path: Path, scenario: Scenario, *, slot_s: int) -> Slots:
     """Read a file of measurements; raises ConfigError with a sentence for each mistake."""
-    try:
-        return parse_replay(path.read_text("utf-8-sig"), scenario, slot_s=slot_s)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text in UTF-8.") from error
-    except ConfigError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
+    text = read_text(path, "utf-8-sig")
+    with naming(path):
+        return parse_replay(text, scenario, slot_s=slot_s)
 
 
 def parse_replay(text: str, scenario: Scenario, *, slot_s: int) -> Slots:

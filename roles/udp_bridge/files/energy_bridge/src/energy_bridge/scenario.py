@@ -7,10 +7,9 @@ docs/simulate.md explains the file line by line. Every mistake in it is one sent
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import resources
@@ -20,9 +19,9 @@ from typing import Any
 
 import yaml
 
-from energy_bridge.config import ConfigError
 from energy_bridge.model import INT64_MAX, Kind
 from energy_bridge.profiles import PROFILES, Profile
+from energy_bridge.written import ConfigError, Settings, is_int, is_number, naming, read_text
 
 __all__ = [
     "MICRO",
@@ -136,21 +135,16 @@ def built_in() -> Scenario:
 
 def read_scenario(path: Path) -> Scenario:
     """Read and check a scenario; raises ConfigError with a sentence for each mistake."""
+    text = read_text(path)
     try:
-        document = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not a text in UTF-8.") from error
+        document = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path} is not YAML{line}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    try:
+    with naming(path):
         return parse_scenario(document)
-    except ConfigError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from None
 
 
 def parse_scenario(document: Any) -> Scenario:
@@ -228,16 +222,8 @@ def _called(entry: Any, otherwise: str) -> str:
     return name if isinstance(name, str) and name else otherwise
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
-
-
 def _is_amount(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= _MOST
+    return is_number(value) and 0 <= value <= _MOST
 
 
 def _is_size(value: Any) -> bool:
@@ -246,7 +232,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1
 
 
 def _is_efficiency(value: Any) -> bool:
@@ -254,7 +240,7 @@ def _is_efficiency(value: Any) -> bool:
 
 
 def _is_wei_per_unit(value: Any) -> bool:
-    return _is_int(value) and value > 0
+    return is_int(value) and value > 0
 
 
 def _is_profile(value: Any) -> bool:
@@ -269,17 +255,14 @@ def _times(value: float, scale: int) -> int | None:
     return int(product) if product == product.to_integral_value() else None
 
 
-# What each setting has to be: in words, and as a test.
-_Settings = Mapping[str, tuple[str, Callable[[Any], bool]]]
-
 _AMOUNT = f"a number from 0 to {_MOST}"
 _SIZE = f"{_AMOUNT} of whole Wh or W, so with three decimals at most"
 _SHARE = ("a number from 0 to 1", _is_share)
-_SETTINGS: _Settings = {
+_SETTINGS: Settings = {
     "wei_per_unit": ("a positive whole number", _is_wei_per_unit),
     "households": (
         f"a whole number from 1 to {_MOST_HOUSEHOLDS}",
-        lambda value: _is_int(value) and 1 <= value <= _MOST_HOUSEHOLDS,
+        lambda value: is_int(value) and 1 <= value <= _MOST_HOUSEHOLDS,
     ),
     "spread": _SHARE,
     "household": (
@@ -288,7 +271,7 @@ _SETTINGS: _Settings = {
     ),
     "actors": ("a list of actors, one of them the grid", lambda value: isinstance(value, list) and bool(value)),
 }
-_MADE_OF: Mapping[Kind, _Settings] = {
+_MADE_OF: Mapping[Kind, Settings] = {
     Kind.LOAD: {
         "kwh_per_day": (_AMOUNT, _is_amount),
         "profile": (f"{', '.join(PROFILES)}, or a list of numbers, weights of equal parts of a day", _is_profile),
@@ -315,7 +298,7 @@ _PRICES: Mapping[Kind, tuple[str, ...]] = {
 _FREE = {"swing"}  # prices that may be left out
 
 
-def _wrong(document: Mapping[Any, Any], settings: _Settings, prefix: str) -> Iterator[str]:
+def _wrong(document: Mapping[Any, Any], settings: Settings, prefix: str) -> Iterator[str]:
     for name, (wanted, accepts) in settings.items():
         if name in document and not accepts(document[name]):
             yield f"{prefix}{name} has to be {wanted}, not {document[name]!r}."
@@ -359,10 +342,10 @@ def _wrong_price(entry: Mapping[str, Any], stem: str, wei_per_unit: int) -> Iter
     if units in entry and wei in entry:
         yield f"{units} and {wei} are one price: give one of them."
     elif wei in entry:
-        if not _is_int(entry[wei]) or abs(entry[wei]) > INT64_MAX:
+        if not is_int(entry[wei]) or abs(entry[wei]) > INT64_MAX:
             yield f"{wei} has to be a whole number of wei per Wh, not {entry[wei]!r}."
     elif units in entry:
-        if not _is_number(entry[units]):
+        if not is_number(entry[units]):
             yield f"{units} has to be a number of units of currency, not {entry[units]!r}."
         elif _per_wh(entry[units], wei_per_unit) is None:
             yield f"{units}: {entry[units]!r} is no whole number of wei per Wh; give {wei}."

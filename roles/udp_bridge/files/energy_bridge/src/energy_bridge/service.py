@@ -16,7 +16,7 @@ from energy_bridge.agreement_chain import AgreementChain
 from energy_bridge.agreements import AgreementSettlement, AgreementStore, agreements_of, open_store
 from energy_bridge.api import Api
 from energy_bridge.chain import MarketChain, read_abi, read_operator
-from energy_bridge.config import Clock, Config, ConfigError, read_source_keys
+from energy_bridge.config import Clock, Config, read_source_keys
 from energy_bridge.figures import Board
 from energy_bridge.gate import Gate, close_due_slots, settle_late_readings
 from energy_bridge.intake import Intake, TimeRules, describe
@@ -29,6 +29,7 @@ from energy_bridge.store import Store, StoreError, nowhere
 from energy_bridge.watch import Watch
 from energy_bridge.web import Web
 from energy_bridge.wire import Source, Sources
+from energy_bridge.written import ConfigError
 
 __all__ = ["FATAL", "market_chain", "run"]
 
