@@ -43,8 +43,9 @@ def find_tie(views: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str
     """Find the tie at which a Clique chain stands.
 
     views has what clique_info said of each host's node, addresses what each seals with. The heaviest branch stays, of
-    several the one that most hold, then that of the lower hash. Where more than half of the sealers follow one, one of
-    them may always continue it. Raises CliqueError where they are fewer, and where there is no tie.
+    several the shortest, to which every geth goes over that hears of it, then the one that most hold, then that of the
+    lower hash. Where more than half of the sealers follow one, one of them may always continue it. Raises CliqueError
+    where they are fewer, and where there is no tie.
     """
     up = {host: view for host, view in sorted(views.items()) if view.get("running")}
     if not up:
@@ -70,7 +71,7 @@ def find_tie(views: Mapping[str, Mapping[str, Any]], addresses: Mapping[str, str
             f"There is no tie: {', '.join(up)} have the same block {parted_at}. "
             f"The next one is for {_named(_may_seal(branches[0].blocks, signers), addresses)} to seal."
         )
-    stays = min(branches, key=lambda branch: (-branch.difficulty, -len(branch.holders), branch.head))
+    stays = min(branches, key=lambda one: (-one.difficulty, one.blocks[-1]["number"], -len(one.holders), one.head))
     return Tie(parted_at, stays, tuple(host for host in up if host not in stays.holders))
 
 
@@ -117,12 +118,13 @@ def follow(
     """Take a node over to the branch that these blocks are the end of, newest last.
 
     holders and peers are enodes: for the while the node has no peers but the holders, afterwards all of peers. A peer
-    tells its head when it connects, and a node that was set back asks for the other branch only then. Whatever
-    happens, the peers are told and sealing goes on (with seal, also where it was off). Raises CliqueError where the
-    branch does not come.
+    tells its head when it connects, and a node that was set back asks for the other branch only then. It is left as it
+    is where the chain goes on meanwhile, on whichever branch. Whatever happens, the peers are told and sealing goes on
+    (with seal, also where it was off). Raises CliqueError where the branch does not come.
     """
     wanted = int(blocks[-1]["number"])
-    sealed, connected = rpc.batch([Call("eth_mining"), Call("admin_peers")])
+    sealed, connected, head = rpc.batch([Call("eth_mining"), Call("admin_peers"), Call("eth_blockNumber")])
+    tied_at = max(wanted, int(head, 16))
     met = {peer["enode"] for peer in connected} | {*peers}
     end_s = clock.monotonic() + timeout_s
     try:
@@ -145,6 +147,8 @@ def follow(
                 clock=clock,
                 poll_s=0.25,
             )
+            if int(rpc.call("eth_blockNumber"), 16) > tied_at:
+                return
             met |= {peer["enode"] for peer in rpc.call("admin_peers")}
     finally:
         rpc.batch([Call("admin_addPeer", (enode,)) for enode in peers])

@@ -16,6 +16,7 @@ description:
     that it shares with a branch, and has it fetch that branch from nodes that hold it.
   - For that while the node does not seal and has no other peers. A transaction that was in a block which is given up
     goes back to the node's pool.
+  - Where the chain goes on while the module waits, on this branch or on another, the node is left on it.
   - Nothing is done where the node has the branch already. The module fails, and changes nothing, where the node shares
     none of the given blocks.
   - Which branch is to stay is said by the filter P(smartenergy.clique.clique_tie#filter). The playbook C(resolve_tie)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which branch stays, from what the nodes of a chain said. What a node does to follow it is tried on real ones."""
+"""Which branch stays, from what the nodes of a chain said. What a node does to follow it is tried on real ones, too."""
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from ansible_collections.smartenergy.clique.plugins.module_utils._clique_tie import find_tie
+from ansible_collections.smartenergy.clique.plugins.module_utils._clique_tie import find_tie, follow
 from ansible_collections.smartenergy.clique.plugins.module_utils._errors import CliqueError
+from ansible_collections.smartenergy.clique.plugins.module_utils._rpc import Call, Rpc
 from eth_account import Account
 
 ANN, BOB, CAT, DAN = sorted(Account.from_key(number.to_bytes(32)).address for number in range(1, 5))
@@ -47,6 +51,15 @@ def test_a_heavier_branch_stays_though_fewer_hold_it() -> None:
     assert tie(ann=view(A3), bob=view(heavy), cat=view(A3)) == (2, ("bob",), ("ann", "cat"))
 
 
+def test_the_shorter_of_two_stays_because_every_geth_that_hears_of_it_takes_it() -> None:
+    in_turn = block(3, ANN, in_turn=True, name="b")
+    assert tie(ann=view(in_turn), bob=view(B3, block(4, CAT)), cat=view(B3, block(4, CAT))) == (
+        2,
+        ("ann",),
+        ("bob", "cat"),
+    )
+
+
 def test_a_node_that_is_behind_has_to_follow_too() -> None:
     assert tie(ann=view(A3), bob=view(), cat=view(A3)) == (2, ("ann", "cat"), ("bob",))
 
@@ -80,3 +93,28 @@ def test_what_is_no_tie_says_what_it_is(views: dict[str, Any], says: str) -> Non
     with pytest.raises(CliqueError) as refused:
         find_tie(views, ADDRESSES)
     assert str(refused.value) == says
+
+
+@dataclass(frozen=True)
+class OtherwiseMindedNode(Rpc):
+    """A node that a peer gives the other branch, with a new block on it, as soon as it is set back."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        self.calls.extend(call.method for call in calls)
+        head = 4 if "debug_setHead" in self.calls else 3
+        answers = {"eth_mining": True, "admin_peers": [], "eth_blockNumber": hex(head)}
+        return [
+            {"hash": "0x2" if call.params[0] == "0x2" else "0xother"}
+            if call.method == "eth_getHeaderByNumber"
+            else answers.get(call.method)
+            for call in calls
+        ]
+
+
+def test_a_node_is_left_on_the_branch_on_which_the_chain_goes_on_meanwhile() -> None:
+    node = OtherwiseMindedNode("node")
+    follow(node, [SHARED[1], A3], holders=["enode://a"], peers=[], seal=False, timeout_s=60, clock=time)
+    assert node.calls.count("debug_setHead") == 1
+    assert node.calls[-1] == "miner_start"
