@@ -12,8 +12,8 @@ description:
   - Two blocks of one height and difficulty can stand against each other on a Clique chain, with each sealer holding the
     one that it may not continue. Given what M(smartenergy.clique.clique_info) said of each sealer's node, this filter
     says which branch is to stay, and whose nodes have to be taken over to it with M(smartenergy.clique.clique_branch).
-  - The heaviest branch stays; of several the shortest, to which every node goes over that hears of it, then the one that
-    most of them hold, then that of the lower hash.
+  - The heaviest branch stays; of several the shortest, to which every node goes over that hears of it, then the one
+    that most of them hold, then that of the lower hash.
   - Where there is no tie, and where too few sealers answer, it says so.
 positional: _input, addresses
 options:
