@@ -11,7 +11,6 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from environment import CHECKOUT, VENV
 
@@ -41,7 +40,7 @@ PHASES = {
     ],
     "unit": [
         ["coverage", "erase"],
-        ["coverage", "run", "-m", "pytest", "-n", "2", "--dist", "worksteal", "tests/unit"],
+        ["coverage", "run", "-m", "pytest", "-n", "3", "--dist", "worksteal", "tests/unit"],
         ["python", "scripts/branches.py", "module_utils"],
     ],
     "contracts": [
@@ -71,13 +70,13 @@ PHASES = {
     # Nothing acknowledged is lost and nothing is settled twice, whatever dies; and the chain goes on.
     "crashes": [
         [
-            # They wait more than they work, and the chaos longest.
-            *("pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"),
-            "tests/integration/test_chaos.py",
+            *("pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"),
+            "tests/integration/test_chaos.py",  # it takes the longest
             *(f"tests/integration/test_bridge_{name}.py" for name in ("crashes", "outages", "disk")),
             "tests/integration/test_sealer_faults.py",
         ],
     ],
+    "containers": [["pytest", "tests/containers"]],
     "integration": [
         [
             *("pytest", "-n", "2", "--dist", "loadfile"),
@@ -85,9 +84,10 @@ PHASES = {
             *(f"tests/integration/test_{name}.py" for name in ("sealers_change", "interrupted_network", "plain_geth")),
         ],
     ],
-    "containers": [["pytest", "tests/containers"]],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }
+# Phases that wait more than they work, each beside the one that goes before it.
+BESIDE = {"page", "containers"}
 # Where no command needs another one: so many of them run at a time, the longest first.
 AT_A_TIME = {"static": 2}
 # Programs that say more than anybody reads: it goes to a file, but for their headlines.
@@ -95,31 +95,39 @@ HEADLINES = {"molecule": re.compile(r"^(INFO|WARNING|ERROR|CRITICAL) ")}
 TAIL_LINES = 100
 
 
-def run_phase(name: str) -> bool:
-    """Run the commands of one phase; the first that fails ends it."""
+def run_phase(name: str, *, beside: bool) -> bool:
+    """Run the commands of one phase, beside another phase or alone; the first that fails ends it."""
     search_path = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": search_path, "LC_ALL": "C.UTF-8"}
     if name in AT_A_TIME:
         with ThreadPoolExecutor(AT_A_TIME[name]) as streams:
-            return all(list(streams.map(partial(run_beside, name, env=environment), PHASES[name])))
+            return not any(list(streams.map(partial(run_beside, env=environment), PHASES[name])))
     for command in PHASES[name]:
         print(f"\n{name}: {' '.join(command)}", flush=True)
-        run = run_quietly if command[0] in HEADLINES else subprocess.call
-        if run(command, cwd=CHECKOUT, env=environment):
+        if beside:
+            status = run_beside(command, environment, label=name)
+        elif command[0] in HEADLINES:
+            status = run_quietly(command, environment)
+        else:
+            status = subprocess.call(command, cwd=CHECKOUT, env=environment)
+        if status:
             return False
     return True
 
 
-def run_beside(name: str, command: list[str], env: dict[str, str]) -> bool:
-    """Run a command while others run; what it says is shown when it is over."""
-    run = subprocess.run(
-        command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    print(f"\n{name}: {' '.join(command)}\n{run.stdout}", end="", flush=True)
-    return run.returncode == 0
+def run_beside(command: list[str], env: dict[str, str], label: str = "") -> int:
+    """Run a command while others run and return its status; each of its lines begins with a label, or its own words."""
+    label = label or " ".join(command[:2])
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as run:
+        for line in run.stdout or []:
+            print(f"{label}| {line}", end="", flush=True)
+    print(f"{label}| {'failed' if run.returncode else 'passed'}", flush=True)
+    return run.returncode
 
 
-def run_quietly(command: list[str], cwd: Path, env: dict[str, str]) -> int:
+def run_quietly(command: list[str], env: dict[str, str]) -> int:
     """Run a command and return its status; its last lines are shown where it fails."""
     headline = HEADLINES[command[0]]
     path = CHECKOUT / f"build/{command[0]}.out"
@@ -130,7 +138,7 @@ def run_quietly(command: list[str], cwd: Path, env: dict[str, str]) -> int:
         path.open("w") as out,
         subprocess.Popen(
             command,
-            cwd=cwd,
+            cwd=CHECKOUT,
             env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -148,15 +156,30 @@ def run_quietly(command: list[str], cwd: Path, env: dict[str, str]) -> int:
     return run.returncode
 
 
+def timed_phase(name: str, *, beside: bool) -> tuple[bool, str]:
+    """Run a phase; return whether it passed, and the line about it."""
+    since = time.monotonic()
+    passed = run_phase(name, beside=beside)
+    return passed, f"{name:<12} {'passed' if passed else 'FAILED':<7} {time.monotonic() - since:5.0f} s"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("phases", nargs="*", choices=[[], *PHASES], metavar="phase", help=", ".join(PHASES))
     wanted = parser.parse_args().phases or list(PHASES)
-    report = []
+    steps: list[list[str]] = []
     for name in wanted:
-        since = time.monotonic()
-        passed = run_phase(name)
-        report.append(f"{name:<12} {'passed' if passed else 'FAILED':<7} {time.monotonic() - since:5.0f} s")
+        if steps and name in BESIDE:
+            steps[-1].append(name)
+        else:
+            steps.append([name])
+    report: list[str] = []
+    passed = True
+    for names in steps:
+        with ThreadPoolExecutor() as streams:
+            ended = list(streams.map(partial(timed_phase, beside=len(names) > 1), names))
+        report += [line for _, line in ended]
+        passed = all(success for success, _ in ended)
         if not passed:
             break
     print("\n" + "\n".join(report), flush=True)
