@@ -56,10 +56,8 @@ def fingerprint(requirements: "list[Path]") -> str:
 
 def install(arguments: "list[str]") -> None:
     """Run the environment's pip; where the package index cannot be reached, say so and leave nothing half-made."""
-    # Python compiles what it imports; to compile everything takes as long as to install it.
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command = [*pip, "--no-compile", "--retries", "2", *arguments]
-    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    command = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run = subprocess.run([*command, "--retries", "2", *arguments], stderr=subprocess.PIPE, text=True, check=False)
     if run.returncode == 0:
         return
     if not STAMP.exists():
