@@ -56,8 +56,9 @@ def fingerprint(requirements: "list[Path]") -> str:
 
 def install(arguments: "list[str]") -> None:
     """Run the environment's pip; where the package index cannot be reached, say so and leave nothing half-made."""
-    command = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run = subprocess.run([*command, "--retries", "2", *arguments], stderr=subprocess.PIPE, text=True, check=False)
+    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "--no-compile", "--retries", "2", *arguments]
+    run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     if run.returncode == 0:
         return
     if not STAMP.exists():
@@ -69,6 +70,12 @@ def install(arguments: "list[str]") -> None:
             "or name a mirror in PIP_INDEX_URL or a proxy in HTTPS_PROXY, and run the same again"
         )
     stop("pip could not install the pinned packages; its own words are above")
+
+
+def compile_packages() -> None:
+    """Compile what was installed, on all processors, where pip takes one; some packages have files of other Pythons."""
+    command = [str(VENV / "bin/python"), "-m", "compileall", "-qq", "-j", "0", str(VENV / "lib")]
+    subprocess.run(command, check=False)
 
 
 def link_collection() -> None:
@@ -97,6 +104,7 @@ def make(groups: "list[str]") -> None:
         venv.create(VENV, clear=True, with_pip=True)
     install(["--require-hashes", *(word for path in requirements for word in ("--requirement", str(path)))])
     install(["--no-deps", "--no-build-isolation", "--editable", str(BRIDGE)])
+    compile_packages()
     link_collection()
     STAMP.write_text("\n".join(sorted({*stamps, base, wanted})) + "\n")
 
