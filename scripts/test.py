@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -86,8 +87,8 @@ PHASES = {
     ],
     "molecule": [["molecule", "test"], ["python", "tests/bench/runs.py"]],
 }
-# Phases that wait more than they work, each beside the one that goes before it.
-BESIDE = {"page", "containers"}
+# Phases that wait more than they work: each runs beside the other one, where that goes right before it.
+BESIDE = {"page": "bridge", "containers": "crashes"}
 # Where no command needs another one: so many of them run at a time, the longest first.
 AT_A_TIME = {"static": 2}
 # Programs that say more than anybody reads: it goes to a file, but for their headlines.
@@ -101,7 +102,7 @@ def run_phase(name: str, *, beside: bool) -> bool:
     environment = {**os.environ, "PATH": search_path, "LC_ALL": "C.UTF-8"}
     if name in AT_A_TIME:
         with ThreadPoolExecutor(AT_A_TIME[name]) as streams:
-            return not any(list(streams.map(partial(run_beside, env=environment), PHASES[name])))
+            return not any(streams.map(partial(run_beside, env=environment), PHASES[name]))
     for command in PHASES[name]:
         print(f"\n{name}: {' '.join(command)}", flush=True)
         if beside:
@@ -118,13 +119,9 @@ def run_phase(name: str, *, beside: bool) -> bool:
 def run_beside(command: list[str], env: dict[str, str], label: str = "") -> int:
     """Run a command while others run and return its status; each of its lines begins with a label, or its own words."""
     label = label or " ".join(command[:2])
-    with subprocess.Popen(
-        command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as run:
-        for line in run.stdout or []:
-            print(f"{label}| {line}", end="", flush=True)
-    print(f"{label}| {'failed' if run.returncode else 'passed'}", flush=True)
-    return run.returncode
+    status = run_heard(command, env, lambda line: print(f"{label}| {line}", end="", flush=True))
+    print(f"{label}| {'failed' if status else 'passed'}", flush=True)
+    return status
 
 
 def run_quietly(command: list[str], env: dict[str, str]) -> int:
@@ -133,26 +130,27 @@ def run_quietly(command: list[str], env: dict[str, str]) -> int:
     path = CHECKOUT / f"build/{command[0]}.out"
     path.parent.mkdir(exist_ok=True)
     last: deque[str] = deque(maxlen=TAIL_LINES)
-    variables = {**env, "NO_COLOR": "1"}
-    with (
-        path.open("w") as out,
-        subprocess.Popen(
-            command,
-            cwd=CHECKOUT,
-            env=variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as run,
-    ):
-        for line in run.stdout or []:
+    with path.open("w") as out:
+
+        def hear(line: str) -> None:
             out.write(line)
             last.append(line)
             if headline.search(line):
                 print(line, end="", flush=True)
-    if run.returncode:
+
+        status = run_heard(command, {**env, "NO_COLOR": "1"}, hear)
+    if status:
         print(*last, f"\nAll that it said is in {path.relative_to(CHECKOUT)}.\n", sep="", flush=True)
+    return status
+
+
+def run_heard(command: list[str], env: dict[str, str], hear: Callable[[str], None]) -> int:
+    """Run a command, hand each line that it says to hear, and return its status."""
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as run:
+        for line in run.stdout or []:
+            hear(line)
     return run.returncode
 
 
@@ -169,7 +167,7 @@ def main() -> None:
     wanted = parser.parse_args().phases or list(PHASES)
     steps: list[list[str]] = []
     for name in wanted:
-        if steps and name in BESIDE:
+        if steps and steps[-1] == [BESIDE.get(name)]:
             steps[-1].append(name)
         else:
             steps.append([name])

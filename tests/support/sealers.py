@@ -21,7 +21,7 @@ from ansible_collections.smartenergy.clique.plugins.module_utils._wait import wa
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from support.chain import Chain, free_port, write_keystore
+from support.chain import GATEWAY_APIS, Chain, free_port, write_keystore
 from support.node import Node, initialise, make_genesis, start
 
 PATIENCE_S = 60
@@ -141,7 +141,7 @@ def sealers(geth: Path, directory: Path, count: int, *, period_s: int = 1) -> It
             mining = ("--mine", f"--miner.etherbase={account.address}")
             add(f"sealer{number}", *unlocked, *mining, "--http", f"--http.port={port}", account=account.address)
         port = free_port(socket.SOCK_STREAM)
-        gateway = add("gateway", "--http", f"--http.port={port}", "--http.api=eth,net,web3,clique")
+        gateway = add("gateway", "--http", f"--http.port={port}", f"--http.api={GATEWAY_APIS}")
         for node in nodes:
             assert wait_until(node.node.answers, timeout_s=PATIENCE_S, clock=time), node.node.log.read_text()
         admin = directory / "sealer0"
